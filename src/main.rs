@@ -1,0 +1,3 @@
+//! The command line: args → config → cores → signal; nothing else.
+
+fn main() {}
