@@ -1,0 +1,123 @@
+//! Which chunks to copy together, and the copying.
+//!
+//! Used by the store, never by a view. Its one rule: a copy is paid for. Either it frees at least as many bytes as it
+//! copies, or every copied record ends up in a chunk several times the size of the one it left, which can happen only a
+//! few times to a record. So all copying together stays within a small multiple of what was ever appended.
+
+use std::collections::VecDeque;
+
+use super::chunk::{Chunk, Draft};
+use super::chunk_builder::CHUNK_BYTES_TARGET;
+use super::shelf::{Shelf, Shelved};
+
+/// Neighbours to be copied together.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// In offset order.
+    pub(super) slots: VecDeque<u32>,
+    live_bytes: usize,
+    base_offset: i64,
+    next_offset: i64,
+}
+
+/// The chunk at `base_offset`, half dead, with what is half dead above it.
+pub(super) fn half_dead_run(shelf: &Shelf, base_offset: i64) -> Option<Run> {
+    let mut run = Run::of_one(shelf, base_offset)?;
+    for (slot, next) in shelf.from(run.next_offset) {
+        let half_dead = shelf.half_dead().contains(&next.chunk.base_offset());
+        if !half_dead || !run.push(slot, next) {
+            break;
+        }
+    }
+    Some(run)
+}
+
+/// The chunk at `base_offset` with its neighbours, if together they are much larger than any one of them.
+pub(super) fn small_run(shelf: &Shelf, base_offset: i64) -> Option<Run> {
+    let mut run = Run::of_one(shelf, base_offset)?;
+    let mut below = shelf.below(run.base_offset).peekable();
+    let mut above = shelf.from(run.next_offset).peekable();
+    let mut largest_bytes = run.live_bytes;
+    while run.live_bytes < largest_bytes * GROWTH_MIN || run.slots.len() < GROWTH_MIN {
+        // The smaller neighbour first: the cheaper copy.
+        let below_bytes = below.peek().map_or(usize::MAX, |(_, next)| next.live_bytes);
+        let above_bytes = above.peek().map_or(usize::MAX, |(_, next)| next.live_bytes);
+        let next = if below_bytes < above_bytes {
+            below.next()
+        } else {
+            above.next()
+        };
+        let (slot, next) = next?;
+        if !run.push(slot, next) {
+            return None;
+        }
+        largest_bytes = largest_bytes.max(next.live_bytes);
+    }
+    Some(run)
+}
+
+/// The live records of `run` that `keep` says to keep, with the first offset that they do not cover.
+pub(super) fn merge(
+    shelf: &Shelf,
+    run: &Run,
+    keep: impl Fn(&Chunk, u32) -> bool,
+) -> Option<(Draft, i64)> {
+    let mut draft = Draft::new();
+    for shelved in run.slots.iter().filter_map(|&slot| shelf.get(slot)) {
+        let chunk = &shelved.chunk;
+        for record in shelved.live_records() {
+            if let (Some(raw), Some(meta)) = (chunk.raw(record), chunk.meta(record))
+                && keep(chunk, record)
+            {
+                draft.push(raw, meta);
+            }
+        }
+    }
+    (!draft.is_empty()).then_some((draft, run.next_offset))
+}
+
+impl Run {
+    /// The chunk at `base_offset` alone.
+    pub(super) fn of_one(shelf: &Shelf, base_offset: i64) -> Option<Self> {
+        let (slot, shelved) = shelf.from(base_offset).next()?;
+        (shelved.chunk.base_offset() == base_offset).then(|| Self::new(slot, shelved))
+    }
+
+    pub(super) fn new(slot: u32, shelved: &Shelved) -> Self {
+        Self {
+            slots: VecDeque::from([slot]),
+            live_bytes: shelved.live_bytes,
+            base_offset: shelved.chunk.base_offset(),
+            next_offset: shelved.chunk.next_offset(),
+        }
+    }
+
+    /// Takes a neighbour in, unless that makes more than one chunk can hold.
+    fn push(&mut self, slot: u32, next: &Shelved) -> bool {
+        let base_offset = self.base_offset.min(next.chunk.base_offset());
+        let next_offset = self.next_offset.max(next.chunk.next_offset());
+        let live_bytes = self.live_bytes + next.live_bytes;
+        let fits = live_bytes <= CHUNK_BYTES_TARGET
+            && self.slots.len() < RUN_CHUNKS_MAX
+            && u32::try_from(next_offset.saturating_sub(base_offset)).is_ok();
+        if fits {
+            if base_offset < self.base_offset {
+                self.slots.push_front(slot);
+            } else {
+                self.slots.push_back(slot);
+            }
+            (self.base_offset, self.next_offset) = (base_offset, next_offset);
+            self.live_bytes = live_bytes;
+        }
+        fits
+    }
+
+    pub(super) const fn live_bytes(&self) -> usize {
+        self.live_bytes
+    }
+}
+
+/// How much larger than its largest chunk a run must be: a record of 256 bytes is copied four times on its way to 1 MiB.
+const GROWTH_MIN: usize = 8;
+/// Bounds the planning, which looks at this many neighbours for every chunk appended.
+const RUN_CHUNKS_MAX: usize = 32;

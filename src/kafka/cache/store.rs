@@ -1,0 +1,368 @@
+//! The owner core's side of a partition: takes what was fetched, decides what stays in memory, tells every view.
+//!
+//! Between the fetcher and the views. Its one rule: whatever it does to its own view it emits, in order, so that every other
+//! view is the same.
+//!
+//! ```text
+//!  fetch ─▶ ChunkBuilder ─▶ append ─┐
+//!  fetch ─▶ handle_progress ────────┼─▶ own view ─▶ updates ─▶ views of other cores
+//!  timer ─▶ maintain (repack) ──────┤
+//!  budget ─▶ reclaim, evict ────────┘
+//! ```
+//!
+//! Every method that emits appends to `out`; a call emits a bounded number of updates and copies a bounded number of bytes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::chunk::{Chunk, ChunkId};
+use super::chunk_builder::{CHUNK_BYTES_TARGET, ChunkBuilder};
+use super::repack::{self, Run};
+use super::shelf::Shelved;
+use super::update::{Progress, Update};
+use super::view::{PartitionView, Policy};
+use super::walk::{WalkId, WalkRefused, WalkStep};
+use crate::clock::UnixMillis;
+
+/// The authoritative content of one partition's cache, on its owner core.
+#[derive(Debug)]
+pub struct PartitionStore {
+    view: PartitionView,
+    next_chunk_id: u64,
+    delete_retention_ms: i64,
+    /// Base offsets of new chunks, to be looked at for merging with their neighbours.
+    small: BTreeSet<i64>,
+    /// Where the sweep for old tombstones goes on.
+    sweep_offset: i64,
+    /// The end of the log as first seen: reading up to here makes it ready.
+    warm_at: Option<i64>,
+    /// The log's start as the broker said it; the view follows in steps.
+    log_start_offset: i64,
+}
+
+impl PartitionStore {
+    /// An empty store whose first fetch is from `start_offset`. Tombstones are dropped when they are older than
+    /// `delete_retention_ms` (`delete.retention.ms` of the topic).
+    pub fn new(policy: Policy, start_offset: i64, delete_retention_ms: i64) -> Self {
+        let mut store = Self {
+            view: PartitionView::new(policy),
+            next_chunk_id: 0,
+            delete_retention_ms,
+            small: BTreeSet::new(),
+            sweep_offset: 0,
+            warm_at: None,
+            log_start_offset: 0,
+        };
+        store.view.apply(Update::Reset { start_offset });
+        store
+    }
+
+    /// The owner core's own view.
+    pub const fn view(&self) -> &PartitionView {
+        &self.view
+    }
+
+    /// The offset to fetch from.
+    pub const fn next_offset(&self) -> i64 {
+        self.view.next_offset()
+    }
+
+    /// Memory of this store and its view: chunks, whole, and index.
+    pub fn charged_bytes(&self) -> usize {
+        self.view.chunk_bytes() + self.view.index_bytes()
+    }
+
+    /// What brings a new view to the present state; what is emitted after it continues it.
+    pub fn snapshot(&self) -> Vec<Update> {
+        let start_offset = self.view.evicted_below();
+        let chunks = self.view.shelf().from(i64::MIN);
+        [Update::Reset { start_offset }]
+            .into_iter()
+            .chain(chunks.map(|(_, shelved)| restore(shelved)))
+            .chain([Update::Progress(self.view.progress())])
+            .collect()
+    }
+
+    /// A builder for the batches of the next fetch response.
+    pub const fn builder(&self) -> ChunkBuilder {
+        ChunkBuilder::new(self.next_offset())
+    }
+
+    /// Takes what a fetch brought. A builder that is not from the present [`PartitionStore::next_offset`] (opened
+    /// before a reset, or a second one for the same response) is dropped whole: it would leave a gap or repeat.
+    pub fn append(&mut self, built: ChunkBuilder, now: UnixMillis, out: &mut Vec<Update>) {
+        if built.start_offset() != self.next_offset() {
+            return;
+        }
+        let next_offset = built.next_offset();
+        let chunks = built.finish(&mut self.next_chunk_id);
+        let appended: usize = chunks.iter().map(Chunk::charged_bytes).sum();
+        // Before the new chunks, not after: who follows the end should find every version of what just came.
+        self.repack(COPY_BYTES_MIN + COPIES_PER_BYTE * appended, now, out);
+        for chunk in chunks {
+            self.small.insert(chunk.base_offset());
+            self.emit(Update::Append(Arc::new(chunk)), out);
+        }
+        let progress = self.view.progress();
+        self.emit_progress(
+            Progress {
+                next_offset,
+                ..progress
+            },
+            out,
+        );
+    }
+
+    /// Takes what a fetch response says about the partition: its last stable offset and the log's start; negative ones
+    /// (unknown) are ignored. A start that goes back means another log (topic created anew) or a replica that has not
+    /// deleted as much yet; they cannot be told apart here, so it resets, which costs a second read but is never wrong.
+    pub fn handle_progress(
+        &mut self,
+        last_stable_offset: i64,
+        log_start_offset: i64,
+        out: &mut Vec<Update>,
+    ) {
+        if (0..self.log_start_offset).contains(&log_start_offset) {
+            self.reset(log_start_offset, out);
+        }
+        self.log_start_offset = self.log_start_offset.max(log_start_offset);
+        if last_stable_offset >= 0 {
+            self.warm_at.get_or_insert(last_stable_offset);
+        }
+        let next_offset = self.next_offset().max(self.log_start_offset);
+        let progress = self.view.progress();
+        self.emit_progress(
+            Progress {
+                next_offset,
+                end_offset: last_stable_offset,
+                log_start_offset: self.next_log_start(),
+                ..progress
+            },
+            out,
+        );
+    }
+
+    /// Does what is due with time or was too much for one call: repacking, old tombstones, a log's start that moved
+    /// far. To be called about once a second, and bounded like one [`PartitionStore::append`].
+    pub fn maintain(&mut self, now: UnixMillis, out: &mut Vec<Update>) {
+        self.repack(COPY_BYTES_MIN, now, out);
+        let progress = Progress {
+            log_start_offset: self.next_log_start(),
+            ..self.view.progress()
+        };
+        self.emit_progress(progress, out);
+    }
+
+    /// Frees `bytes_needed` from chunks that are at least an eighth dead, if there are such. Returns bytes freed.
+    pub fn reclaim(
+        &mut self,
+        bytes_needed: usize,
+        now: UnixMillis,
+        out: &mut Vec<Update>,
+    ) -> usize {
+        let before = self.charged_bytes();
+        let mut worth: Vec<(usize, i64)> = self
+            .view
+            .shelf()
+            .from(i64::MIN)
+            .map(|(_, shelved)| (shelved.dead_bytes(), shelved))
+            .filter(|(dead, shelved)| dead * 8 >= shelved.chunk.all_record_bytes())
+            .map(|(dead, shelved)| (dead, shelved.chunk.base_offset()))
+            .collect();
+        worth.sort_unstable();
+        while before.saturating_sub(self.charged_bytes()) < bytes_needed
+            && let Some((_, base_offset)) = worth.pop()
+        {
+            if let Some(run) = Run::of_one(self.view.shelf(), base_offset) {
+                self.replace(&run, now, out);
+            }
+        }
+        before.saturating_sub(self.charged_bytes())
+    }
+
+    /// Gives up chunks from the front until `bytes_needed` are free or nothing is left. Returns bytes freed.
+    ///
+    /// On a compacted topic this loses keys, so only when [`PartitionStore::reclaim`] has nothing more to give. Always from
+    /// the front: were a newer chunk to go first, a superseded record of one of its keys could pass for the newest.
+    pub fn evict(&mut self, bytes_needed: usize, out: &mut Vec<Update>) -> usize {
+        let before = self.charged_bytes();
+        let mut bytes = 0;
+        let mut evicted_below = self.view.evicted_below();
+        let mut chunks = Vec::new();
+        for (_, shelved) in self.view.shelf().from(i64::MIN) {
+            if bytes >= bytes_needed {
+                break;
+            }
+            bytes += shelved.charged_bytes();
+            evicted_below = shelved.chunk.next_offset();
+            chunks.push(shelved.chunk.id());
+        }
+        if !chunks.is_empty() {
+            self.emit(
+                Update::Evict {
+                    chunks,
+                    evicted_below,
+                },
+                out,
+            );
+        }
+        before.saturating_sub(self.charged_bytes())
+    }
+
+    /// Begins again, empty, at `start_offset`: after a truncation, an offset out of range, or a change of leader that
+    /// lost records.
+    pub fn reset(&mut self, start_offset: i64, out: &mut Vec<Update>) {
+        self.warm_at = None;
+        self.log_start_offset = 0;
+        self.small.clear();
+        self.sweep_offset = 0;
+        self.emit(Update::Reset { start_offset }, out);
+    }
+
+    /// [`PartitionView::open_walk`] on the owner core.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_walk(&mut self) -> Result<WalkId, WalkRefused> {
+        self.view.open_walk()
+    }
+
+    /// [`PartitionView::walk_next`] on the owner core.
+    pub fn walk_next(&mut self, walk: WalkId) -> WalkStep {
+        self.view.walk_next(walk)
+    }
+
+    /// [`PartitionView::close_walk`] on the owner core.
+    pub fn close_walk(&mut self, walk: WalkId) {
+        self.view.close_walk(walk);
+    }
+
+    /// When the oldest of what would go first was written, for the choice between partitions.
+    pub(super) fn front_timestamp_ms(&self) -> Option<i64> {
+        let (_, shelved) = self.view.shelf().from(i64::MIN).next()?;
+        Some(shelved.chunk.timestamp_ms_max())
+    }
+
+    fn emit(&mut self, update: Update, out: &mut Vec<Update>) {
+        self.view.apply(update.clone());
+        out.push(update);
+    }
+
+    fn emit_progress(&mut self, mut progress: Progress, out: &mut Vec<Update>) {
+        progress.ready |= self
+            .warm_at
+            .is_some_and(|warm_at| progress.next_offset >= warm_at);
+        progress.end_offset = progress.end_offset.max(progress.next_offset);
+        if progress != self.view.progress() {
+            self.emit(Update::Progress(progress), out);
+        }
+    }
+
+    /// How far the view's log start may go in one step: dropping a record costs an index update on every core.
+    fn next_log_start(&self) -> i64 {
+        let mut records = 0;
+        for (_, shelved) in self.view.shelf().from(i64::MIN) {
+            records += shelved.chunk.record_count();
+            if shelved.chunk.next_offset() >= self.log_start_offset {
+                break;
+            }
+            if records >= DROPPED_RECORDS_MAX {
+                return shelved.chunk.next_offset();
+            }
+        }
+        self.log_start_offset
+    }
+
+    fn repack(&mut self, allowance_bytes: usize, now: UnixMillis, out: &mut Vec<Update>) {
+        self.sweep_tombstones(now, out);
+        let mut copied = 0;
+        while copied < allowance_bytes
+            && let Some(run) = self.next_run()
+        {
+            copied += run.live_bytes() + REPLACE_BYTES;
+            self.replace(&run, now, out);
+        }
+    }
+
+    fn next_run(&mut self) -> Option<Run> {
+        let shelf = self.view.shelf();
+        if let Some(&base_offset) = shelf.half_dead().first() {
+            return repack::half_dead_run(shelf, base_offset);
+        }
+        while let Some(base_offset) = self.small.pop_first() {
+            if let Some(run) = repack::small_run(shelf, base_offset) {
+                return Some(run);
+            }
+        }
+        None
+    }
+
+    fn replace(&mut self, run: &Run, now: UnixMillis, out: &mut Vec<Update>) {
+        let shelf = self.view.shelf();
+        let chunks = run.slots.iter().filter_map(|&slot| shelf.get(slot));
+        let removed = chunks.map(|shelved| shelved.chunk.id()).collect();
+        let keep = |chunk: &Chunk, record| !self.is_old_tombstone(chunk, record, now);
+        let merged = repack::merge(shelf, run, keep);
+        let added = merged.and_then(|(draft, next_offset)| {
+            let chunk = draft.seal(ChunkId(self.next_chunk_id), next_offset)?;
+            self.next_chunk_id += 1;
+            Some(Arc::new(chunk))
+        });
+        if let Some(chunk) = &added {
+            self.small.insert(chunk.base_offset());
+        }
+        self.emit(Update::Replace { removed, added }, out);
+    }
+
+    fn is_old_tombstone(&self, chunk: &Chunk, record: u32, now: UnixMillis) -> bool {
+        self.view.policy().compact
+            && chunk.key_hash(record).is_some()
+            && chunk.is_tombstone(record)
+            && (chunk.timestamp_ms(record)).is_some_and(|written| self.is_old(written, now))
+    }
+
+    fn is_old(&self, timestamp_ms: i64, now: UnixMillis) -> bool {
+        timestamp_ms.saturating_add(self.delete_retention_ms) < now.0
+    }
+
+    /// Looks at a few chunks, and repacks those that old tombstones make half dead.
+    fn sweep_tombstones(&mut self, now: UnixMillis, out: &mut Vec<Update>) {
+        if !self.view.policy().compact {
+            return;
+        }
+        for _ in 0..SWEPT_CHUNKS_MAX {
+            let next = self.view.shelf().from(self.sweep_offset).next();
+            let Some((slot, shelved)) = next else {
+                self.sweep_offset = 0;
+                return;
+            };
+            self.sweep_offset = shelved.chunk.next_offset();
+            let reclaimable = shelved.dead_bytes() + shelved.tombstone_bytes;
+            if shelved.tombstone_bytes > 0
+                && reclaimable * 2 >= shelved.chunk.all_record_bytes()
+                && self.is_old(shelved.chunk.timestamp_ms_max(), now)
+            {
+                let run = Run::new(slot, shelved);
+                self.replace(&run, now, out);
+            }
+        }
+    }
+}
+
+fn restore(shelved: &Shelved) -> Update {
+    Update::Restore {
+        chunk: shelved.chunk.clone(),
+        dead: shelved.dead_bits().into(),
+    }
+}
+
+/// Bytes that one call may copy in any case, beside one chunk: half a millisecond.
+const COPY_BYTES_MIN: usize = CHUNK_BYTES_TARGET;
+/// Bytes that it may copy for each one appended: more than repacking needs in the long run, so that no backlog stays.
+const COPIES_PER_BYTE: usize = 8;
+/// What replacing a chunk costs beside the copying, as bytes: bounds the updates of a call.
+const REPLACE_BYTES: usize = 4096;
+/// Records that a moved log start drops in one step, beside one chunk: a few milliseconds on each core.
+const DROPPED_RECORDS_MAX: u32 = 65_536;
+const SWEPT_CHUNKS_MAX: usize = 4;

@@ -1,0 +1,256 @@
+//! Much data: memory within bounds, no quadratic behaviour, and (ignored, in release) numbers.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::super::{Budget, Lookup, Superseded};
+use super::*;
+
+/// A small generator, so that runs repeat.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+fn fetch(random: &mut Random, store: &PartitionStore, records: i64, keys: u64) -> ChunkBuilder {
+    let mut builder = store.builder();
+    let base = store.next_offset();
+    let value = "v".repeat(200);
+    let records: Vec<Plain> = (base..base + records)
+        .map(|offset| plain(offset, &format!("key-{:08}", random.below(keys)), &value))
+        .collect();
+    push(&mut builder, &records, base + records.len() as i64);
+    builder
+}
+
+/// Random updates of few keys, with a second view fed; returns the most bytes charged after any response.
+fn update_keys(updates: i64, keys: u64, limit_bytes: usize) -> usize {
+    let mut stores = BTreeMap::from([(0, PartitionStore::new(COMPACT, 0, RETENTION_MS))]);
+    let mut view = PartitionView::new(COMPACT);
+    let mut budget = Budget::new(limit_bytes);
+    let mut random = Random(7);
+    let mut charged_max = 0;
+    for _ in 0..updates / 1_000 {
+        let store = stores.get_mut(&0).unwrap();
+        let before = store.charged_bytes();
+        let mut out = Vec::new();
+        let built = fetch(&mut random, store, 1_000, keys);
+        store.append(built, UnixMillis(0), &mut out);
+        store.handle_progress(store.next_offset(), 0, &mut out);
+        budget.settle(before, store.charged_bytes());
+        let mut out: Vec<(i32, Update)> = out.into_iter().map(|update| (0, update)).collect();
+        budget.relieve(&mut stores, UnixMillis(0), &mut out);
+        assert!(!budget.is_over());
+        charged_max = charged_max.max(budget.used_bytes());
+        out.into_iter().for_each(|(_, update)| view.apply(update));
+    }
+    assert_eq!(view.key_count() as u64, keys, "no key was evicted");
+    assert_eq!(view.chunk_bytes(), stores[&0].view().chunk_bytes());
+    charged_max
+}
+
+/// Twice the live data, and as much as one response may leave to the next.
+fn bound_bytes(keys: usize) -> usize {
+    keys * (200 + 12 + 10 + 16) * 2 + (6 << 20)
+}
+
+#[test]
+fn constant_rewriting_stays_within_twice_the_live_data() {
+    let charged = update_keys(200_000, 5_000, usize::MAX / 2);
+    assert!(charged < bound_bytes(5_000), "{charged}");
+}
+
+#[test]
+#[ignore = "ten million updates: run in release"]
+fn ten_million_updates_stay_within_twice_the_live_data() {
+    let started = now();
+    let charged = update_keys(10_000_000, 100_000, usize::MAX / 2);
+    let elapsed = started.elapsed();
+    println!(
+        "charged at most {charged} of {} in {elapsed:?}, rss {} KiB",
+        bound_bytes(100_000),
+        rss_kib()
+    );
+    assert!(charged < bound_bytes(100_000), "{charged}");
+}
+
+#[test]
+fn under_a_budget_dead_bytes_go_before_keys() {
+    // Live data is some 5 MB with the index: hardly less than the budget.
+    update_keys(100_000, 20_000, 6_500_000);
+}
+
+#[test]
+fn plain_topics_give_way_to_compacted_ones_and_the_oldest_first() {
+    let mut random = Random(1);
+    let policies = [COMPACT, DELETE, DELETE];
+    let mut stores: BTreeMap<usize, PartitionStore> = policies
+        .into_iter()
+        .map(|policy| PartitionStore::new(policy, 0, RETENTION_MS))
+        .enumerate()
+        .collect();
+    let mut budget = Budget::new(4 << 20);
+    for round in 0..200 {
+        for store in stores.values_mut() {
+            let before = store.charged_bytes();
+            let built = fetch(&mut random, store, 100, 1_000_000);
+            store.append(built, UnixMillis(round), &mut Vec::new());
+            budget.settle(before, store.charged_bytes());
+        }
+        budget.relieve(&mut stores, UnixMillis(round), &mut Vec::new());
+        assert!(budget.used_bytes() <= budget.limit_bytes());
+        let compacted_whole = stores[&0].view().evicted_below() == 0;
+        let plain_left = stores[&1].charged_bytes() + stores[&2].charged_bytes();
+        assert!(
+            compacted_whole || plain_left < 1 << 20,
+            "compacted goes last"
+        );
+        let evicted = stores[&1].view().evicted_below() - stores[&2].view().evicted_below();
+        assert!(
+            evicted.abs() <= 6_000,
+            "the oldest of both, in turn: {evicted}"
+        );
+    }
+}
+
+#[test]
+fn creating_and_deleting_keys_for_ever_takes_no_memory_for_ever() {
+    let mut bench = Bench::new(COMPACT);
+    let mut charged_max = 0;
+    for round in 0..2_000_i64 {
+        let base = round * 20;
+        let created = (0..10).map(|i| plain(base + i, &format!("key-{}", base + i), "some value"));
+        let deleted = (0..10).map(|i| tombstone(base + 10 + i, &format!("key-{}", base + i)));
+        let records = created.chain(deleted).map(|record| Plain {
+            timestamp_ms: round * 10,
+            ..record
+        });
+        bench.now = UnixMillis(round * 10);
+        bench.append(&records.collect::<Vec<_>>());
+        bench.act(|store, now, out| store.maintain(now, out));
+        charged_max = charged_max.max(bench.store.charged_bytes());
+    }
+    // 100 rounds of tombstones are younger than the retention: 1,000 of some 40 bytes, twice, and the index.
+    assert!(charged_max < 400_000, "{charged_max}");
+}
+
+#[test]
+fn a_hot_key_does_not_slow_down() {
+    for policy in [COMPACT, DELETE] {
+        let started = now();
+        let mut bench = Bench::new(policy);
+        for offset in 0..20_000 {
+            bench.append(&[plain(offset, "hot", "value")]);
+        }
+        assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+    }
+}
+
+#[test]
+#[ignore = "prints numbers: run in release with --nocapture"]
+fn numbers() {
+    let keys = 100_000;
+    for policy in [COMPACT, DELETE] {
+        let mut store = PartitionStore::new(policy, 0, RETENTION_MS);
+        let mut random = Random(3);
+        let (mut append, mut build) = (0.0, 0.0);
+        let mut all = Vec::new();
+        for _ in 0..1_000 {
+            let base = store.next_offset();
+            let value = "v".repeat(200);
+            let records: Vec<Plain> = (base..base + 1_000)
+                .map(|offset| plain(offset, &format!("key-{:08}", random.below(keys)), &value))
+                .collect();
+            let (header, bytes) = batch(&records, base + 1_000);
+            let started = now();
+            let mut builder = store.builder();
+            builder.push_batch(&header, &bytes).unwrap();
+            build += started.elapsed().as_secs_f64();
+            let started = now();
+            store.append(builder, UnixMillis(0), &mut all);
+            append += started.elapsed().as_secs_f64();
+        }
+        store.handle_progress(store.next_offset(), 0, &mut all);
+        println!(
+            "{policy:?}: build {:.0}, append {:.0} records/s",
+            1e6 / build,
+            1e6 / append
+        );
+
+        let mut view = PartitionView::new(policy);
+        let started = now();
+        all.into_iter().for_each(|update| view.apply(update));
+        println!(
+            "  view apply {:.0} records/s",
+            1e6 / started.elapsed().as_secs_f64()
+        );
+
+        let keys: Vec<String> = (0..1_000_000)
+            .map(|_| format!("key-{:08}", random.below(keys)))
+            .collect();
+        let started = now();
+        let found = keys
+            .iter()
+            .filter(|key| matches!(view.newest(key.as_bytes()), Lookup::Found(_)))
+            .count();
+        println!(
+            "  newest {:.0} ns ({found} found)",
+            started.elapsed().as_secs_f64() * 1e3
+        );
+        let hot = &keys[..1_000];
+        let started = now();
+        let found = (0..1_000)
+            .map(|_| {
+                hot.iter()
+                    .filter(|key| matches!(view.newest(key.as_bytes()), Lookup::Found(_)))
+                    .count()
+            })
+            .sum::<usize>();
+        println!(
+            "  newest of 1,000 hot keys {:.0} ns ({found} found)",
+            started.elapsed().as_secs_f64() * 1e3
+        );
+
+        let started = now();
+        let bytes: usize = view
+            .scan(0, Superseded::Skip)
+            .map(|record| record.view().unwrap().value.map_or(0, <[u8]>::len))
+            .sum();
+        let scanned = view.scan(0, Superseded::Skip).count();
+        println!(
+            "  scan {scanned} records, {bytes} bytes in {:?}",
+            started.elapsed()
+        );
+        let walk = view.open_walk().unwrap();
+        let started = now();
+        let mut walked = 0;
+        while let super::super::WalkStep::Record(_) = view.walk_next(walk) {
+            walked += 1;
+        }
+        println!(
+            "  walk {walked} records in {:?}; chunks {} bytes, index {}",
+            started.elapsed(),
+            view.chunk_bytes(),
+            view.index_bytes()
+        );
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests may read a clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn rss_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,7 @@
+//! Reading partitions: fetch sessions, and what comes out of a fetch response. Sans-IO; the shell is [`super::topics`].
+
+mod decode;
+mod session;
+
+pub use decode::{Decoded, decode_into};
+pub use session::{FetchOutcome, FetchSession, FetchedPartition, PartitionKey, fetched_partitions, single_request};

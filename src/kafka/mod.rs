@@ -1,0 +1,13 @@
+//! The Kafka side: connections, metadata, producer, fetcher and the partition cache of one core.
+
+pub mod cache;
+pub mod client;
+pub mod connection;
+pub mod error_code;
+pub mod fetcher;
+pub mod metadata;
+pub mod partition;
+pub mod producer;
+pub mod record_batch;
+pub mod topics;
+pub mod wire;
