@@ -1,3 +1,9 @@
 //! The command line: args → config → cores → signal; nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    sluice::cli::run(sluice::cli::Arguments::parse())
+}

@@ -1,7 +1,7 @@
 //! One immutable run of cached records, decoded and inflated once by the owner core and shared by `Arc`.
 //!
 //! Sits under every other file of the cache. Its one rule: a chunk never changes, so cores share it without locks.
-//! What is live, superseded or below the log's start is known by whoever holds the chunk (see `shelf`), not by the chunk.
+//! What is live, superseded or below the log's start is known by whoever holds the chunk (see `holdings`), not by the chunk.
 
 use std::mem::size_of;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::UnixMillis;
+use crate::kafka::record_batch::varint::Reader;
 use crate::kafka::record_batch::{HeaderIter, RecordRef, TimestampBase};
 
 /// Names one chunk of one partition; given by the partition's store, never reused within it.
@@ -154,7 +155,23 @@ impl Chunk {
     }
 
     pub(super) fn key(&self, index: u32) -> Option<&[u8]> {
-        self.parse(index)?.key
+        self.key_at(self.key_position(index)?)
+    }
+
+    /// Where in the body the length of the record's key stands.
+    pub(super) fn key_position(&self, index: u32) -> Option<u32> {
+        let mut reader = Reader::new(&self.body, position(self.entry(index)?));
+        let _length = reader.varint().ok()?;
+        let _attributes = reader.byte().ok()?;
+        let _timestamp_delta = reader.varint().ok()?;
+        let _offset_delta = reader.varint().ok()?;
+        u32::try_from(reader.position()).ok()
+    }
+
+    /// The key whose length stands at this byte of the body. Reads no more of the record: its end may be a cache miss away.
+    pub(super) fn key_at(&self, key_position: u32) -> Option<&[u8]> {
+        let mut reader = Reader::new(&self.body, key_position as usize);
+        reader.nullable_bytes().ok()?
     }
 
     /// Hash of the key by [`super::key_index::key_hash`]; `None` for a null key.
@@ -203,13 +220,11 @@ impl Chunk {
     }
 
     pub(super) fn timestamp_ms(&self, index: u32) -> Option<i64> {
-        match &self.wide_timestamps {
-            Some(wide) => wide.get(index as usize).copied(),
-            None => {
-                let delta = i64::from(self.entry(index)?.timestamp_delta_ms);
-                Some(self.base_timestamp_ms + delta)
-            }
+        if let Some(wide) = &self.wide_timestamps {
+            return wide.get(index as usize).copied();
         }
+        let delta = self.entry(index)?.timestamp_delta_ms;
+        Some(self.base_timestamp_ms + i64::from(delta))
     }
 
     fn parse(&self, index: u32) -> Option<RecordRef<'_>> {

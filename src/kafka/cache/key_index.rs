@@ -1,6 +1,6 @@
 //! Key → record, without a copy of any key.
 //!
-//! Part of a view; its entries are places on the shelf, its hashes and comparisons come from chunk bytes. Its one rule:
+//! Part of a view; its entries are places in the holdings, its hashes and comparisons come from chunk bytes. Its one rule:
 //! an entry always points at a live record.
 
 use std::hash::{BuildHasher, Hasher};
@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
-use super::shelf::{Place, Shelf};
+use super::holdings::{Holdings, Place};
 
 /// Hash of a record key, the same on every core of this process and different in every process: keys come from
 /// outside, and must not be able to aim at one bucket.
@@ -27,7 +27,7 @@ pub(super) fn key_hash(key: &[u8]) -> u32 {
 pub(super) enum KeyIndex {
     /// Compacted topics: the newest record of a key is the only one that counts.
     Newest(HashTable<Place>),
-    /// Other topics: both ends of a key's records. What lies between is linked by the shelf.
+    /// Other topics: both ends of a key's records. What lies between is linked by the holdings.
     Ends(HashTable<KeyEnds>),
 }
 
@@ -46,22 +46,22 @@ impl KeyIndex {
         }
     }
 
-    /// Notes a record that is newer than all others, and is on the shelf already. Returns the newest one of its key before it.
+    /// Notes a record that is held already and newer than all others. Returns the newest one of its key before it.
     pub(super) fn insert(
         &mut self,
-        shelf: &Shelf,
+        held: &Holdings,
         place: Place,
         hash: u32,
         key: &[u8],
     ) -> Option<Place> {
-        let same_key = |other: Place| shelf.key_at(other) == Some(key);
+        let same_key = |other: Place| held.key_at(other) == Some(key);
         let wide = spread(hash);
         match self {
             Self::Newest(table) => {
                 if let Some(newest) = table.find_mut(wide, |newest| same_key(*newest)) {
                     return Some(std::mem::replace(newest, place));
                 }
-                table.insert_unique(wide, place, |place| shelf.hash_at(*place));
+                table.insert_unique(wide, place, |place| held.hash_at(*place));
             }
             Self::Ends(table) => {
                 if let Some(ends) = table.find_mut(wide, |ends| same_key(ends.newest)) {
@@ -71,14 +71,14 @@ impl KeyIndex {
                     oldest: place,
                     newest: place,
                 };
-                table.insert_unique(wide, ends, |ends| shelf.hash_at(ends.newest));
+                table.insert_unique(wide, ends, |ends| held.hash_at(ends.newest));
             }
         }
         None
     }
 
     /// Forgets a record that is about to go; older ones of its key are gone already.
-    pub(super) fn remove(&mut self, shelf: &Shelf, place: Place, hash: u32) {
+    pub(super) fn remove(&mut self, held: &Holdings, place: Place, hash: u32) {
         let wide = spread(hash);
         match self {
             Self::Newest(table) => {
@@ -90,7 +90,7 @@ impl KeyIndex {
                 let Ok(mut entry) = table.find_entry(wide, |ends| ends.oldest == place) else {
                     return;
                 };
-                match shelf.next_of_same_key(place) {
+                match held.next_of_same_key(place) {
                     Some(next) => entry.get_mut().oldest = next,
                     None => drop(entry.remove()),
                 }
@@ -122,17 +122,17 @@ impl KeyIndex {
         }
     }
 
-    pub(super) fn newest(&self, shelf: &Shelf, key: &[u8]) -> Option<Place> {
-        self.ends(shelf, key).map(|ends| ends.newest)
+    pub(super) fn newest(&self, held: &Holdings, key: &[u8]) -> Option<Place> {
+        self.ends(held, key).map(|ends| ends.newest)
     }
 
-    pub(super) fn oldest(&self, shelf: &Shelf, key: &[u8]) -> Option<Place> {
-        self.ends(shelf, key).map(|ends| ends.oldest)
+    pub(super) fn oldest(&self, held: &Holdings, key: &[u8]) -> Option<Place> {
+        self.ends(held, key).map(|ends| ends.oldest)
     }
 
-    fn ends(&self, shelf: &Shelf, key: &[u8]) -> Option<KeyEnds> {
+    fn ends(&self, held: &Holdings, key: &[u8]) -> Option<KeyEnds> {
         let wide = spread(key_hash(key));
-        let same_key = |other: Place| shelf.key_at(other) == Some(key);
+        let same_key = |other: Place| held.key_at(other) == Some(key);
         match self {
             Self::Newest(table) => {
                 let place = *table.find(wide, |newest| same_key(*newest))?;
@@ -160,13 +160,13 @@ impl KeyIndex {
     }
 
     /// Gives memory back after many keys went; cheap when few did.
-    pub(super) fn shrink(&mut self, shelf: &Shelf) {
+    pub(super) fn shrink(&mut self, held: &Holdings) {
         match self {
             Self::Newest(table) if is_sparse(table) => {
-                table.shrink_to(table.len() * 2, |place| shelf.hash_at(*place));
+                table.shrink_to(table.len() * 2, |place| held.hash_at(*place));
             }
             Self::Ends(table) if is_sparse(table) => {
-                table.shrink_to(table.len() * 2, |ends| shelf.hash_at(ends.newest));
+                table.shrink_to(table.len() * 2, |ends| held.hash_at(ends.newest));
             }
             Self::Newest(_) | Self::Ends(_) => {}
         }

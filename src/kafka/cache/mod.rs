@@ -13,10 +13,10 @@
 mod budget;
 mod chunk;
 mod chunk_builder;
+mod holdings;
 mod key_index;
 mod repack;
 mod scan;
-mod shelf;
 mod store;
 mod update;
 mod view;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use super::chunk::{Chunk, Draft};
 use super::chunk_builder::CHUNK_BYTES_TARGET;
-use super::shelf::{Shelf, Shelved};
+use super::holdings::{HeldChunk, Holdings};
 
 /// Neighbours to be copied together.
 #[derive(Debug)]
@@ -21,10 +21,10 @@ pub(super) struct Run {
 }
 
 /// The chunk at `base_offset`, half dead, with what is half dead above it.
-pub(super) fn half_dead_run(shelf: &Shelf, base_offset: i64) -> Option<Run> {
-    let mut run = Run::of_one(shelf, base_offset)?;
-    for (slot, next) in shelf.from(run.next_offset) {
-        let half_dead = shelf.half_dead().contains(&next.chunk.base_offset());
+pub(super) fn half_dead_run(held: &Holdings, base_offset: i64) -> Option<Run> {
+    let mut run = Run::of_one(held, base_offset)?;
+    for (slot, next) in held.from(run.next_offset) {
+        let half_dead = held.half_dead().contains(&next.chunk.base_offset());
         if !half_dead || !run.push(slot, next) {
             break;
         }
@@ -33,10 +33,10 @@ pub(super) fn half_dead_run(shelf: &Shelf, base_offset: i64) -> Option<Run> {
 }
 
 /// The chunk at `base_offset` with its neighbours, if together they are much larger than any one of them.
-pub(super) fn small_run(shelf: &Shelf, base_offset: i64) -> Option<Run> {
-    let mut run = Run::of_one(shelf, base_offset)?;
-    let mut below = shelf.below(run.base_offset).peekable();
-    let mut above = shelf.from(run.next_offset).peekable();
+pub(super) fn small_run(held: &Holdings, base_offset: i64) -> Option<Run> {
+    let mut run = Run::of_one(held, base_offset)?;
+    let mut below = held.below(run.base_offset).peekable();
+    let mut above = held.from(run.next_offset).peekable();
     let mut largest_bytes = run.live_bytes;
     while run.live_bytes < largest_bytes * GROWTH_MIN || run.slots.len() < GROWTH_MIN {
         // The smaller neighbour first: the cheaper copy.
@@ -58,14 +58,14 @@ pub(super) fn small_run(shelf: &Shelf, base_offset: i64) -> Option<Run> {
 
 /// The live records of `run` that `keep` says to keep, with the first offset that they do not cover.
 pub(super) fn merge(
-    shelf: &Shelf,
+    held: &Holdings,
     run: &Run,
     keep: impl Fn(&Chunk, u32) -> bool,
 ) -> Option<(Draft, i64)> {
     let mut draft = Draft::new();
-    for shelved in run.slots.iter().filter_map(|&slot| shelf.get(slot)) {
-        let chunk = &shelved.chunk;
-        for record in shelved.live_records() {
+    for holding in run.slots.iter().filter_map(|&slot| held.get(slot)) {
+        let chunk = &holding.chunk;
+        for record in holding.live_records() {
             if let (Some(raw), Some(meta)) = (chunk.raw(record), chunk.meta(record))
                 && keep(chunk, record)
             {
@@ -78,22 +78,22 @@ pub(super) fn merge(
 
 impl Run {
     /// The chunk at `base_offset` alone.
-    pub(super) fn of_one(shelf: &Shelf, base_offset: i64) -> Option<Self> {
-        let (slot, shelved) = shelf.from(base_offset).next()?;
-        (shelved.chunk.base_offset() == base_offset).then(|| Self::new(slot, shelved))
+    pub(super) fn of_one(held: &Holdings, base_offset: i64) -> Option<Self> {
+        let (slot, holding) = held.from(base_offset).next()?;
+        (holding.chunk.base_offset() == base_offset).then(|| Self::new(slot, holding))
     }
 
-    pub(super) fn new(slot: u32, shelved: &Shelved) -> Self {
+    pub(super) fn new(slot: u32, holding: &HeldChunk) -> Self {
         Self {
             slots: VecDeque::from([slot]),
-            live_bytes: shelved.live_bytes,
-            base_offset: shelved.chunk.base_offset(),
-            next_offset: shelved.chunk.next_offset(),
+            live_bytes: holding.live_bytes,
+            base_offset: holding.chunk.base_offset(),
+            next_offset: holding.chunk.next_offset(),
         }
     }
 
     /// Takes a neighbour in, unless that makes more than one chunk can hold.
-    fn push(&mut self, slot: u32, next: &Shelved) -> bool {
+    fn push(&mut self, slot: u32, next: &HeldChunk) -> bool {
         let base_offset = self.base_offset.min(next.chunk.base_offset());
         let next_offset = self.next_offset.max(next.chunk.next_offset());
         let live_bytes = self.live_bytes + next.live_bytes;

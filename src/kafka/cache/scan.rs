@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::chunk::{Chunk, RecordHandle, RecordView};
-use super::shelf::{Shelf, Shelved};
+use super::holdings::{HeldChunk, Holdings};
 
 /// Whether records that have a newer one of the same key are wanted, on a compacted topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub enum Superseded {
 /// Records in offset order.
 #[derive(Debug)]
 pub struct Scan<'a> {
-    shelf: &'a Shelf,
-    current: Option<(&'a Shelved, u32)>,
+    held: &'a Holdings,
+    current: Option<(&'a HeldChunk, u32)>,
     /// Where the chunk after the current one may begin.
     next_base_offset: i64,
     superseded: Superseded,
@@ -34,11 +34,11 @@ pub struct ScanRecord<'a> {
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(shelf: &'a Shelf, from_offset: i64, superseded: Superseded) -> Self {
-        let start = shelf.around(from_offset).next();
+    pub(super) fn new(held: &'a Holdings, from_offset: i64, superseded: Superseded) -> Self {
+        let start = held.around(from_offset).next();
         Self {
-            shelf,
-            current: start.map(|(_, shelved)| (shelved, shelved.chunk.lower_bound(from_offset))),
+            held,
+            current: start.map(|(_, holding)| (holding, holding.chunk.lower_bound(from_offset))),
             next_base_offset: start.map_or(from_offset, |(_, first)| first.chunk.next_offset()),
             superseded,
         }
@@ -50,20 +50,20 @@ impl<'a> Iterator for Scan<'a> {
 
     fn next(&mut self) -> Option<ScanRecord<'a>> {
         loop {
-            let (shelved, from) = self.current?;
+            let (holding, from) = self.current?;
             let record = match self.superseded {
-                Superseded::Skip => shelved.next_live(from),
-                Superseded::Include => (from < shelved.chunk.record_count()).then_some(from),
+                Superseded::Skip => holding.next_live(from),
+                Superseded::Include => (from < holding.chunk.record_count()).then_some(from),
             };
             if let Some(record) = record {
-                self.current = Some((shelved, record + 1));
-                let chunk = &shelved.chunk;
+                self.current = Some((holding, record + 1));
+                let chunk = &holding.chunk;
                 return Some(ScanRecord { chunk, record });
             }
-            let next = self.shelf.from(self.next_base_offset).next();
-            self.current = next.map(|(_, shelved)| (shelved, 0));
-            if let Some((_, shelved)) = next {
-                self.next_base_offset = shelved.chunk.next_offset();
+            let next = self.held.from(self.next_base_offset).next();
+            self.current = next.map(|(_, holding)| (holding, 0));
+            if let Some((_, holding)) = next {
+                self.next_base_offset = holding.chunk.next_offset();
             }
         }
     }

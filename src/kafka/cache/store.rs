@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use super::chunk::{Chunk, ChunkId};
 use super::chunk_builder::{CHUNK_BYTES_TARGET, ChunkBuilder};
+use super::holdings::HeldChunk;
 use super::repack::{self, Run};
-use super::shelf::Shelved;
 use super::update::{Progress, Update};
 use super::view::{PartitionView, Policy};
 use super::walk::{WalkId, WalkRefused, WalkStep};
@@ -75,10 +75,10 @@ impl PartitionStore {
     /// What brings a new view to the present state; what is emitted after it continues it.
     pub fn snapshot(&self) -> Vec<Update> {
         let start_offset = self.view.evicted_below();
-        let chunks = self.view.shelf().from(i64::MIN);
+        let chunks = self.view.held().from(i64::MIN);
         [Update::Reset { start_offset }]
             .into_iter()
-            .chain(chunks.map(|(_, shelved)| restore(shelved)))
+            .chain(chunks.map(|(_, holding)| restore(holding)))
             .chain([Update::Progress(self.view.progress())])
             .collect()
     }
@@ -163,17 +163,17 @@ impl PartitionStore {
         let before = self.charged_bytes();
         let mut worth: Vec<(usize, i64)> = self
             .view
-            .shelf()
+            .held()
             .from(i64::MIN)
-            .map(|(_, shelved)| (shelved.dead_bytes(), shelved))
-            .filter(|(dead, shelved)| dead * 8 >= shelved.chunk.all_record_bytes())
-            .map(|(dead, shelved)| (dead, shelved.chunk.base_offset()))
+            .map(|(_, holding)| (holding.dead_bytes(), holding))
+            .filter(|(dead, holding)| dead * 8 >= holding.chunk.all_record_bytes())
+            .map(|(dead, holding)| (dead, holding.chunk.base_offset()))
             .collect();
         worth.sort_unstable();
         while before.saturating_sub(self.charged_bytes()) < bytes_needed
             && let Some((_, base_offset)) = worth.pop()
         {
-            if let Some(run) = Run::of_one(self.view.shelf(), base_offset) {
+            if let Some(run) = Run::of_one(self.view.held(), base_offset) {
                 self.replace(&run, now, out);
             }
         }
@@ -189,13 +189,13 @@ impl PartitionStore {
         let mut bytes = 0;
         let mut evicted_below = self.view.evicted_below();
         let mut chunks = Vec::new();
-        for (_, shelved) in self.view.shelf().from(i64::MIN) {
+        for (_, holding) in self.view.held().from(i64::MIN) {
             if bytes >= bytes_needed {
                 break;
             }
-            bytes += shelved.charged_bytes();
-            evicted_below = shelved.chunk.next_offset();
-            chunks.push(shelved.chunk.id());
+            bytes += holding.charged_bytes();
+            evicted_below = holding.chunk.next_offset();
+            chunks.push(holding.chunk.id());
         }
         if !chunks.is_empty() {
             self.emit(
@@ -240,8 +240,8 @@ impl PartitionStore {
 
     /// When the oldest of what would go first was written, for the choice between partitions.
     pub(super) fn front_timestamp_ms(&self) -> Option<i64> {
-        let (_, shelved) = self.view.shelf().from(i64::MIN).next()?;
-        Some(shelved.chunk.timestamp_ms_max())
+        let (_, holding) = self.view.held().from(i64::MIN).next()?;
+        Some(holding.chunk.timestamp_ms_max())
     }
 
     fn emit(&mut self, update: Update, out: &mut Vec<Update>) {
@@ -262,13 +262,13 @@ impl PartitionStore {
     /// How far the view's log start may go in one step: dropping a record costs an index update on every core.
     fn next_log_start(&self) -> i64 {
         let mut records = 0;
-        for (_, shelved) in self.view.shelf().from(i64::MIN) {
-            records += shelved.chunk.record_count();
-            if shelved.chunk.next_offset() >= self.log_start_offset {
+        for (_, holding) in self.view.held().from(i64::MIN) {
+            records += holding.chunk.record_count();
+            if holding.chunk.next_offset() >= self.log_start_offset {
                 break;
             }
             if records >= DROPPED_RECORDS_MAX {
-                return shelved.chunk.next_offset();
+                return holding.chunk.next_offset();
             }
         }
         self.log_start_offset
@@ -286,12 +286,12 @@ impl PartitionStore {
     }
 
     fn next_run(&mut self) -> Option<Run> {
-        let shelf = self.view.shelf();
-        if let Some(&base_offset) = shelf.half_dead().first() {
-            return repack::half_dead_run(shelf, base_offset);
+        let held = self.view.held();
+        if let Some(&base_offset) = held.half_dead().first() {
+            return repack::half_dead_run(held, base_offset);
         }
         while let Some(base_offset) = self.small.pop_first() {
-            if let Some(run) = repack::small_run(shelf, base_offset) {
+            if let Some(run) = repack::small_run(held, base_offset) {
                 return Some(run);
             }
         }
@@ -299,11 +299,11 @@ impl PartitionStore {
     }
 
     fn replace(&mut self, run: &Run, now: UnixMillis, out: &mut Vec<Update>) {
-        let shelf = self.view.shelf();
-        let chunks = run.slots.iter().filter_map(|&slot| shelf.get(slot));
-        let removed = chunks.map(|shelved| shelved.chunk.id()).collect();
+        let held = self.view.held();
+        let chunks = run.slots.iter().filter_map(|&slot| held.get(slot));
+        let removed = chunks.map(|holding| holding.chunk.id()).collect();
         let keep = |chunk: &Chunk, record| !self.is_old_tombstone(chunk, record, now);
-        let merged = repack::merge(shelf, run, keep);
+        let merged = repack::merge(held, run, keep);
         let added = merged.and_then(|(draft, next_offset)| {
             let chunk = draft.seal(ChunkId(self.next_chunk_id), next_offset)?;
             self.next_chunk_id += 1;
@@ -332,28 +332,28 @@ impl PartitionStore {
             return;
         }
         for _ in 0..SWEPT_CHUNKS_MAX {
-            let next = self.view.shelf().from(self.sweep_offset).next();
-            let Some((slot, shelved)) = next else {
+            let next = self.view.held().from(self.sweep_offset).next();
+            let Some((slot, holding)) = next else {
                 self.sweep_offset = 0;
                 return;
             };
-            self.sweep_offset = shelved.chunk.next_offset();
-            let reclaimable = shelved.dead_bytes() + shelved.tombstone_bytes;
-            if shelved.tombstone_bytes > 0
-                && reclaimable * 2 >= shelved.chunk.all_record_bytes()
-                && self.is_old(shelved.chunk.timestamp_ms_max(), now)
+            self.sweep_offset = holding.chunk.next_offset();
+            let reclaimable = holding.dead_bytes() + holding.tombstone_bytes;
+            if holding.tombstone_bytes > 0
+                && reclaimable * 2 >= holding.chunk.all_record_bytes()
+                && self.is_old(holding.chunk.timestamp_ms_max(), now)
             {
-                let run = Run::new(slot, shelved);
+                let run = Run::new(slot, holding);
                 self.replace(&run, now, out);
             }
         }
     }
 }
 
-fn restore(shelved: &Shelved) -> Update {
+fn restore(holding: &HeldChunk) -> Update {
     Update::Restore {
-        chunk: shelved.chunk.clone(),
-        dead: shelved.dead_bits().into(),
+        chunk: holding.chunk.clone(),
+        dead: holding.dead_bits().into(),
     }
 }
 

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use super::chunk::{Chunk, ChunkId, RecordView};
+use super::holdings::{HeldChunk, Holdings, Place};
 use super::key_index::{KeyIndex, key_hash};
 use super::scan::{Scan, Superseded};
-use super::shelf::{Place, Shelf, Shelved};
 use super::update::{Progress, Update};
 use super::walk::{WalkId, WalkRefused, WalkStep, Walks};
 
@@ -41,7 +41,7 @@ pub enum Lookup<'a> {
 #[derive(Debug)]
 pub struct PartitionView {
     policy: Policy,
-    shelf: Shelf,
+    held: Holdings,
     index: KeyIndex,
     walks: Walks,
     progress: Progress,
@@ -53,7 +53,7 @@ impl PartitionView {
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
-            shelf: Shelf::default(),
+            held: Holdings::default(),
             index: KeyIndex::new(policy.compact),
             walks: Walks::default(),
             progress: Progress::starting_at(0),
@@ -65,8 +65,8 @@ impl PartitionView {
     /// is not one of its stream, and is ignored.
     pub fn apply(&mut self, update: Update) {
         match update {
-            Update::Append(chunk) => self.append(chunk, &[]),
-            Update::Restore { chunk, dead } => self.append(chunk, &dead),
+            Update::Append(chunk) => self.append(&chunk, &[]),
+            Update::Restore { chunk, dead } => self.append(&chunk, &dead),
             Update::Replace { removed, added } => self.replace(&removed, added),
             Update::Evict {
                 chunks,
@@ -82,7 +82,7 @@ impl PartitionView {
         if !self.progress.ready {
             return Lookup::Warming;
         }
-        let place = self.index.newest(&self.shelf, key);
+        let place = self.index.newest(&self.held, key);
         match place.and_then(|place| self.record_at(place)) {
             Some(record) => Lookup::Found(record),
             None => self.miss(self.progress.log_start_offset),
@@ -121,7 +121,7 @@ impl PartitionView {
     /// When `from_offset` is below [`PartitionView::evicted_below`], it begins where the cache does.
     pub fn scan(&self, from_offset: i64, superseded: Superseded) -> Scan<'_> {
         let from_offset = from_offset.max(self.progress.log_start_offset);
-        Scan::new(&self.shelf, from_offset, superseded)
+        Scan::new(&self.held, from_offset, superseded)
     }
 
     /// Starts a walk over the partition as it is now, see [`WalkStep`]. On compacted topics it gives the newest value
@@ -144,7 +144,7 @@ impl PartitionView {
 
     /// Goes one step further on a walk.
     pub fn walk_next(&mut self, walk: WalkId) -> WalkStep {
-        self.walks.next(walk, &self.shelf, self.policy.compact)
+        self.walks.next(walk, &self.held, self.policy.compact)
     }
 
     /// Ends a walk, at its end or before.
@@ -194,11 +194,11 @@ impl PartitionView {
 
     /// Memory of the chunks it holds, each as a whole, with what this view keeps beside each.
     pub fn chunk_bytes(&self) -> usize {
-        self.shelf.charged_bytes()
+        self.held.charged_bytes()
     }
 
-    pub(super) const fn shelf(&self) -> &Shelf {
-        &self.shelf
+    pub(super) const fn held(&self) -> &Holdings {
+        &self.held
     }
 
     pub(super) const fn progress(&self) -> Progress {
@@ -222,125 +222,118 @@ impl PartitionView {
     }
 
     fn record_at(&self, place: Place) -> Option<RecordView<'_>> {
-        self.shelf.chunk_at(place)?.record(place.record)
+        self.held.chunk_at(place)?.record(place.record)
     }
 
     fn oldest_place_from(&self, key: &[u8], from_offset: i64) -> Option<Place> {
-        let oldest = self.index.oldest(&self.shelf, key)?;
-        if self.shelf.offset_at(oldest)? >= from_offset {
+        let oldest = self.index.oldest(&self.held, key)?;
+        if self.held.offset_at(oldest)? >= from_offset {
             return Some(oldest);
         }
-        let newest = self.index.newest(&self.shelf, key)?;
-        if self.shelf.offset_at(newest)? < from_offset {
+        let newest = self.index.newest(&self.held, key)?;
+        if self.held.offset_at(newest)? < from_offset {
             return None;
         }
         let hash = Some(key_hash(key));
-        self.shelf.around(from_offset).find_map(|(slot, shelved)| {
-            let chunk = &shelved.chunk;
-            (chunk.lower_bound(from_offset)..chunk.record_count())
-                .find(|&record| chunk.key_hash(record) == hash && chunk.key(record) == Some(key))
-                .map(|record| Place { slot, record })
+        self.held.around(from_offset).find_map(|(slot, holding)| {
+            let chunk = &holding.chunk;
+            let mut records = chunk.lower_bound(from_offset)..chunk.record_count();
+            let same_key =
+                |&record: &u32| chunk.key_hash(record) == hash && chunk.key(record) == Some(key);
+            holding.place(slot, records.find(same_key)?)
         })
     }
 
-    fn append(&mut self, chunk: Arc<Chunk>, dead: &[u64]) {
+    fn append(&mut self, chunk: &Arc<Chunk>, dead: &[u64]) {
         if chunk.base_offset() < self.progress.next_offset {
             return;
         }
         self.progress.next_offset = chunk.next_offset();
         self.progress.end_offset = self.progress.end_offset.max(chunk.next_offset());
-        let slot = self.shelf.put(chunk.clone(), !self.policy.compact);
+        let slot = self.held.put(chunk.clone(), !self.policy.compact);
         for record in 0..chunk.record_count() {
-            let place = Place { slot, record };
             if is_set(dead, record) {
-                self.shelf.mark_dead(place);
-            } else if let (Some(hash), Some(key)) = (chunk.key_hash(record), chunk.key(record)) {
-                self.index_newest(place, hash, key, chunk.offset(record));
+                self.held.mark_dead(slot, record);
+            }
+        }
+        for (place, hash, offset) in self.live_keys(slot) {
+            if let Some(key) = chunk.key(place.record) {
+                self.index_newest(place, hash, key, offset);
             }
         }
     }
 
-    fn index_newest(&mut self, place: Place, hash: u32, key: &[u8], offset: Option<i64>) {
-        let Some(before) = self.index.insert(&self.shelf, place, hash, key) else {
+    fn index_newest(&mut self, place: Place, hash: u32, key: &[u8], offset: i64) {
+        let Some(before) = self.index.insert(&self.held, place, hash, key) else {
             return;
         };
-        let (Some(from), Some(to)) = (self.shelf.offset_at(before), offset) else {
-            return;
-        };
-        if self.policy.compact {
-            self.shelf.mark_dead(before);
-            self.walks.handle_moved(from, to);
-        } else {
-            self.shelf.link(before, to);
+        if !self.policy.compact {
+            self.held.link(before, offset);
+        } else if let Some(from) = self.held.offset_at(before) {
+            self.held.mark_dead(before.slot, before.record);
+            self.walks.handle_moved(from, offset);
         }
     }
 
     fn replace(&mut self, removed: &[ChunkId], added: Option<Arc<Chunk>>) {
-        let slots: Option<Vec<u32>> = removed.iter().map(|&id| self.shelf.slot_of(id)).collect();
+        let slots: Option<Vec<u32>> = removed.iter().map(|&id| self.held.slot_of(id)).collect();
         let Some(slots) = slots else {
             return;
         };
         for &slot in &slots {
-            self.shelf.hide(slot);
+            self.held.hide(slot);
         }
-        let target = added.map(|chunk| {
-            let slot = self.shelf.put(chunk.clone(), !self.policy.compact);
-            (slot, chunk)
-        });
+        let target = added.map(|chunk| self.held.put(chunk, !self.policy.compact));
         for slot in slots {
-            self.move_live_records(slot, target.as_ref());
-            self.shelf.take(slot);
+            self.move_live_records(slot, target);
+            self.held.take(slot);
         }
     }
 
     /// Moves what is live in `slot` to `target`, where its offset is there; drops it from the index where not.
-    fn move_live_records(&mut self, slot: u32, target: Option<&(u32, Arc<Chunk>)>) {
-        for (record, hash, offset) in self.live_keys(slot) {
-            let from = Place { slot, record };
-            let to = target.and_then(|(slot, chunk)| {
-                let record = chunk.find(offset)?;
-                Some(Place {
-                    slot: *slot,
-                    record,
-                })
+    fn move_live_records(&mut self, slot: u32, target: Option<u32>) {
+        for (from, hash, offset) in self.live_keys(slot) {
+            let to = target.and_then(|target| {
+                let holding = self.held.get(target)?;
+                holding.place(target, holding.chunk.find(offset)?)
             });
             match to {
                 Some(to) => {
-                    if let Some(next_offset) = self.shelf.link_at(from) {
-                        self.shelf.link(to, next_offset);
+                    if let Some(next_offset) = self.held.link_at(from) {
+                        self.held.link(to, next_offset);
                     }
                     self.index.relocate(hash, from, to);
                 }
-                None => self.index.remove(&self.shelf, from, hash),
+                None => self.index.remove(&self.held, from, hash),
             }
         }
     }
 
     fn evict(&mut self, chunks: &[ChunkId], evicted_below: i64) {
         for &id in chunks {
-            if let Some(slot) = self.shelf.slot_of(id) {
+            if let Some(slot) = self.held.slot_of(id) {
                 self.drop_front(slot, true);
             }
         }
         self.evicted_below = self.evicted_below.max(evicted_below);
-        self.index.shrink(&self.shelf);
+        self.index.shrink(&self.held);
     }
 
-    /// Takes down the chunk with the lowest offsets.
+    /// Lets go of the chunk with the lowest offsets.
     fn drop_front(&mut self, slot: u32, still_in_kafka: bool) {
         let next_offset = self
-            .shelf
+            .held
             .get(slot)
-            .map(|shelved| shelved.chunk.next_offset());
+            .map(|holding| holding.chunk.next_offset());
         if let Some(next_offset) = next_offset
             && still_in_kafka
         {
-            self.walks.handle_evict(next_offset, &self.shelf);
+            self.walks.handle_evict(next_offset, &self.held);
         }
-        for (record, hash, _) in self.live_keys(slot) {
-            self.index.remove(&self.shelf, Place { slot, record }, hash);
+        for (place, hash, _) in self.live_keys(slot) {
+            self.index.remove(&self.held, place, hash);
         }
-        self.shelf.take(slot);
+        self.held.take(slot);
     }
 
     fn handle_progress(&mut self, progress: Progress) {
@@ -355,51 +348,52 @@ impl PartitionView {
     /// Lets go of what is below the log's start.
     fn trim(&mut self) {
         let log_start = self.progress.log_start_offset;
-        while let Some(slot) = self.shelf.front()
-            && let Some(shelved) = self.shelf.get(slot)
-            && shelved.chunk.base_offset() < log_start
+        while let Some(slot) = self.held.front()
+            && let Some(holding) = self.held.get(slot)
+            && holding.chunk.base_offset() < log_start
         {
-            if shelved.chunk.next_offset() <= log_start {
+            if holding.chunk.next_offset() <= log_start {
                 self.drop_front(slot, false);
                 continue;
             }
             self.trim_records(slot, log_start);
             break;
         }
-        self.index.shrink(&self.shelf);
+        self.index.shrink(&self.held);
     }
 
     fn trim_records(&mut self, slot: u32, log_start: i64) {
-        while let Some(shelved) = self.shelf.get(slot)
-            && let Some(record) = shelved.next_live(0)
-            && let Some(offset) = shelved.chunk.offset(record)
+        while let Some(holding) = self.held.get(slot)
+            && let Some(record) = holding.next_live(0)
+            && let Some(offset) = holding.chunk.offset(record)
             && offset < log_start
         {
-            let place = Place { slot, record };
-            if let Some(hash) = shelved.chunk.key_hash(record) {
-                self.index.remove(&self.shelf, place, hash);
+            let place = holding.place(slot, record);
+            if let (Some(place), Some(hash)) = (place, holding.chunk.key_hash(record)) {
+                self.index.remove(&self.held, place, hash);
             }
-            self.shelf.mark_dead(place);
+            self.held.mark_dead(slot, record);
         }
     }
 
     fn reset(&mut self, start_offset: i64) {
-        self.shelf.clear();
+        self.held.clear();
         self.index = KeyIndex::new(self.policy.compact);
         self.walks.handle_reset();
         self.progress = Progress::starting_at(start_offset);
         self.evicted_below = start_offset;
     }
 
-    /// Index, key hash and offset of the live records with a key, oldest first.
-    fn live_keys(&self, slot: u32) -> Vec<(u32, u32, i64)> {
-        let keyed = |shelved: &Shelved, record: u32| {
-            let hash = shelved.chunk.key_hash(record)?;
-            Some((record, hash, shelved.chunk.offset(record)?))
+    /// Place, key hash and offset of the live records with a key, oldest first.
+    fn live_keys(&self, slot: u32) -> Vec<(Place, u32, i64)> {
+        let keyed = |holding: &HeldChunk, record: u32| {
+            let hash = holding.chunk.key_hash(record)?;
+            let offset = holding.chunk.offset(record)?;
+            Some((holding.place(slot, record)?, hash, offset))
         };
-        self.shelf.get(slot).map_or_else(Vec::new, |shelved| {
-            let live = shelved.live_records();
-            live.filter_map(|record| keyed(shelved, record)).collect()
+        self.held.get(slot).map_or_else(Vec::new, |holding| {
+            let live = holding.live_records();
+            live.filter_map(|record| keyed(holding, record)).collect()
         })
     }
 }

@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 
 use super::chunk::RecordHandle;
-use super::shelf::Shelf;
+use super::holdings::Holdings;
 
 /// Names an open walk of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +93,12 @@ impl Walks {
         self.open.retain(|walk| walk.id != id);
     }
 
-    pub(super) fn next(&mut self, id: WalkId, shelf: &Shelf, skip_tombstones: bool) -> WalkStep {
+    pub(super) fn next(&mut self, id: WalkId, held: &Holdings, skip_tombstones: bool) -> WalkStep {
         let Some(walk) = self.open.iter_mut().find(|walk| walk.id == id) else {
             return WalkStep::End(WalkEnd::Lost);
         };
         while !walk.lost {
-            let Some(record) = walk.next(shelf) else {
+            let Some(record) = walk.next(held) else {
                 return WalkStep::End(WalkEnd::Complete);
             };
             if !(skip_tombstones && record.chunk().is_tombstone(record.index())) {
@@ -119,11 +119,11 @@ impl Walks {
     }
 
     /// The chunk with these offsets is about to be evicted, all below it is gone.
-    pub(super) fn handle_evict(&mut self, next_offset: i64, shelf: &Shelf) {
+    pub(super) fn handle_evict(&mut self, next_offset: i64, held: &Holdings) {
         for walk in &mut self.open {
-            let unread = shelf
+            let unread = held
                 .next_live(walk.position)
-                .and_then(|place| shelf.offset_at(place));
+                .and_then(|place| held.offset_at(place));
             let unread = unread.is_some_and(|offset| offset < next_offset.min(walk.end));
             if unread || walk.pending.range(..next_offset).next().is_some() {
                 walk.lose();
@@ -149,9 +149,9 @@ impl Walk {
         self.pending.clear();
     }
 
-    fn next(&mut self, shelf: &Shelf) -> Option<RecordHandle> {
-        if let Some(place) = shelf.next_live(self.position)
-            && let Some(chunk) = shelf.chunk_at(place)
+    fn next(&mut self, held: &Holdings) -> Option<RecordHandle> {
+        if let Some(place) = held.next_live(self.position)
+            && let Some(chunk) = held.chunk_at(place)
             && let Some(offset) = chunk.offset(place.record)
             && offset < self.end
         {
@@ -161,13 +161,13 @@ impl Walk {
         self.position = self.position.max(self.end);
         while let Some(offset) = self.pending.pop_first() {
             // Gone without a successor: a tombstone past its time, or below the log's start.
-            let Some(place) = shelf.find(offset) else {
+            let Some(place) = held.find(offset) else {
                 continue;
             };
-            if let Some(shelved) = shelf.get(place.slot)
-                && shelved.is_live(place.record)
+            if let Some(holding) = held.get(place.slot)
+                && holding.is_live(place.record)
             {
-                return Some(RecordHandle::new(shelved.chunk.clone(), place.record));
+                return Some(RecordHandle::new(holding.chunk.clone(), place.record));
             }
         }
         None

@@ -29,6 +29,8 @@ pub use lookup::LookupFault;
 
 /// How often deadlines of records are looked at while any is outstanding.
 const PRODUCE_TICK: Duration = Duration::from_millis(20);
+/// Topics that one core produces to; names can come out of requests, and each costs memory for good.
+const TOPICS_MAX: usize = 10_000;
 /// The first and the longest wait between two attempts to connect.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
@@ -109,8 +111,14 @@ impl Client {
         client
     }
 
-    /// Enters a topic for producing; its metadata is fetched.
-    pub fn produce_topic(&self, name: &str) -> TopicId {
+    /// Enters a topic for producing; its metadata is fetched when it is new. `None` when there are [`TOPICS_MAX`] already.
+    pub fn produce_topic(&self, name: &str) -> Option<TopicId> {
+        if let Some(known) = self.inner.producer.borrow().known_topic(name) {
+            return Some(known);
+        }
+        if self.inner.producer.borrow().topic_count() >= TOPICS_MAX {
+            return None;
+        }
         let id = self.inner.producer.borrow_mut().topic(name);
         self.ask_for_stale();
         // What is known already need not wait for the next answer.
@@ -118,7 +126,7 @@ impl Client {
         if let Some(leaders) = leaders {
             self.inner.producer.borrow_mut().handle_metadata(name, Ok(&leaders), runtime::now());
         }
-        id
+        Some(id)
     }
 
     /// Produces a record; the outcome goes to `delivery`, at `deadline` at the latest (within [`PRODUCE_TICK`]).

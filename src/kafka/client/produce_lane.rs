@@ -17,6 +17,8 @@ use crate::runtime::{self, with_deadline};
 /// How long the broker may take to store a batch on its replicas; told to it, and waited for a little longer.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(15);
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long to wait after the broker had no producer id to give.
+const IDENTITY_RETRY: Duration = Duration::from_secs(1);
 /// A connection idle for longer is checked before it is written to: brokers close idle ones after ten minutes, middle boxes much earlier.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
@@ -81,14 +83,14 @@ async fn connect(client: &Client, broker: i32) -> Option<Connection> {
 }
 
 async fn identify(client: &Client, connection: &mut Connection) -> Result<(), ConnectionFault> {
-    let request = InitProducerIdRequest::default().with_transaction_timeout_ms(60_000).with_producer_id((-1).into()).with_producer_epoch(-1);
+    let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000).with_producer_id((-1).into()).with_producer_epoch(-1);
     let response = connection.call(&request, CALL_TIMEOUT).await?;
     let error = ErrorCode(response.error_code);
     if error.is_none() {
         client.inner.producer.borrow_mut().handle_identity(response.producer_id.0, response.producer_epoch);
     } else {
         tracing::warn!(%error, "no producer id, trying again");
-        runtime::sleep(Duration::from_millis(100)).await;
+        runtime::sleep(IDENTITY_RETRY).await;
     }
     Ok(())
 }
@@ -129,7 +131,7 @@ fn produce_request(call: ProduceCall) -> ProduceRequest {
         }
     }
     let timeout_ms = i32::try_from(BROKER_TIMEOUT.as_millis()).unwrap_or(i32::MAX);
-    ProduceRequest::default().with_acks(call.acks.as_wire()).with_timeout_ms(timeout_ms).with_topic_data(topics)
+    ProduceRequest::default().with_transactional_id(None).with_acks(call.acks.as_wire()).with_timeout_ms(timeout_ms).with_topic_data(topics)
 }
 
 fn outcomes(response: ProduceResponse) -> Vec<PartitionOutcome> {

@@ -29,9 +29,7 @@ pub(super) struct Batch<T> {
     /// What its records were charged with.
     pub(super) charged: usize,
     pub(super) created: Instant,
-    /// It went out at least once.
-    pub(super) sent: bool,
-    /// An attempt ended without a clear answer.
+    /// An attempt ended without a clear answer. Such a batch is never split and never given other sequences: the broker knows it by them.
     pub(super) maybe_stored: bool,
     pub(super) has_null_key: bool,
 }
@@ -145,7 +143,12 @@ impl<T> Accumulator<T> {
         };
         let encoded = builder.finish(producer_id, epoch, sequence).freeze();
         self.next_sequence = sequence_after(self.next_sequence, waiters.len());
-        Some(Batch { bytes: encoded, waiters, charged, created: now, sent: false, maybe_stored: false, has_null_key })
+        Some(Batch { bytes: encoded, waiters, charged, created: now, maybe_stored: false, has_null_key })
+    }
+
+    /// Whether the front batch is certainly not stored: no attempt under way, none that ended without a clear answer.
+    pub(super) fn is_front_unsent(&self) -> bool {
+        !self.on_wire && self.batches.front().is_some_and(|front| !front.maybe_stored)
     }
 
     /// Splits the front batch in two, the sequences following each other; false when it holds one record.
@@ -156,10 +159,9 @@ impl<T> Accumulator<T> {
         let first_count = record_count(&first).min(batch.waiters.len());
         let rest = batch.waiters.split_off(first_count);
         let rest_charged = batch.charged / 2;
-        let second = Batch { bytes: second, waiters: rest, charged: rest_charged, sent: false, maybe_stored: false, ..batch_times(&batch) };
+        let second = Batch { bytes: second, waiters: rest, charged: rest_charged, ..batch_times(&batch) };
         batch.bytes = first;
         batch.charged -= rest_charged;
-        batch.sent = false;
         self.batches.push_front(second);
         self.batches.push_front(batch);
         true
@@ -191,5 +193,5 @@ impl<T> Accumulator<T> {
 }
 
 fn batch_times<T>(batch: &Batch<T>) -> Batch<T> {
-    Batch { bytes: Bytes::new(), waiters: Vec::new(), charged: 0, created: batch.created, sent: false, maybe_stored: false, has_null_key: batch.has_null_key }
+    Batch { bytes: Bytes::new(), waiters: Vec::new(), charged: 0, created: batch.created, maybe_stored: false, has_null_key: batch.has_null_key }
 }

@@ -39,7 +39,7 @@ pub use outcome::{Ack, Acks, Output, PartitionOutcome, ProduceFault, Unavailable
 pub struct Limits {
     /// Bytes of all records that wait or are in flight; more is refused.
     pub queued_bytes_max: usize,
-    /// Bytes of one produce request, all partitions together.
+    /// Bytes of a produce request, all partitions together, from which on it takes no further batch.
     pub request_bytes_max: usize,
     /// Bytes of a batch until the topic's `max.message.bytes` is known.
     pub batch_bytes_max: usize,
@@ -79,6 +79,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Bytes of a batch that holds nothing but this record.
+    fn batch_bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| (&name[..], value.as_deref()));
+        BatchBuilder::new().size_with(UnixMillis(0), self.key.as_deref(), self.value.as_deref(), headers)
+    }
+
     /// Bytes that the record takes in a batch, at most.
     pub fn size_max(&self) -> usize {
         const FIELDS_MAX: usize = 36; // lengths, attributes and deltas, all as long varints
@@ -103,17 +109,23 @@ struct Topic<T> {
     accumulators: HashMap<(i32, Acks), AccumulatorId>,
     /// Records that came before the topic was known.
     waiting: VecDeque<(Acks, Queued<T>)>,
-    /// Since when records have been waiting in vain, and what the broker said last.
+    /// Since when records have come in vain, and what the broker said last. Until the topic is known, records are refused at once when this is too long ago.
     unknown_since: Option<Instant>,
     last_error: Option<ErrorCode>,
     sticky: StickyPartitioner,
     batch_bytes_max: usize,
 }
 
+impl<T> Topic<T> {
+    fn is_led_by(&self, broker: i32) -> bool {
+        self.leaders.contains(&Some(broker))
+    }
+}
+
 /// One broker: at most one request in flight.
 #[derive(Debug, Default)]
 struct Lane {
-    /// Accumulators with something to send, in the order in which they got it.
+    /// Accumulators with something to send, in the order in which they got it; never one without.
     ready: VecDeque<AccumulatorId>,
     /// Accumulators whose front batch is on the wire.
     in_flight: Vec<AccumulatorId>,
@@ -176,6 +188,16 @@ impl<T> Producer<T> {
         }
     }
 
+    /// A topic that was entered before.
+    pub fn known_topic(&self, name: &str) -> Option<TopicId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// How many topics were entered.
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
     /// Finds or enters a topic; its metadata is asked for when it is new.
     pub fn topic(&mut self, name: &str) -> TopicId {
         if let Some(id) = self.by_name.get(name) {
@@ -210,7 +232,7 @@ impl<T> Producer<T> {
         if self.queued_bytes + bytes > self.limits.queued_bytes_max {
             return Err((token, ProduceFault::Overloaded { queued: self.queued_bytes, queued_max: self.limits.queued_bytes_max }));
         }
-        if bytes.saturating_sub(36) + BATCH_OVERHEAD_BYTES > entry.batch_bytes_max {
+        if bytes + BATCH_OVERHEAD_BYTES > entry.batch_bytes_max && record.batch_bytes() > entry.batch_bytes_max {
             return Err((token, ProduceFault::TooLarge { batch_bytes_max: entry.batch_bytes_max }));
         }
         let queued = Queued { record, token, deadline, bytes };
@@ -218,17 +240,24 @@ impl<T> Producer<T> {
             let since = *entry.unknown_since.get_or_insert(now);
             if now.saturating_duration_since(since) >= self.limits.unavailable_grace {
                 let reason = entry.last_error.map_or(Unavailable::Unreachable, Unavailable::Broker);
+                self.ask_for(topic);
                 return Err((queued.token, ProduceFault::Unavailable(reason)));
             }
             self.queued_bytes += bytes;
+            let is_first = entry.waiting.is_empty();
             entry.waiting.push_back((acks, queued));
+            if is_first {
+                self.ask_for(topic); // the last answer may have been an error after which nobody asks again
+            }
             return Ok(());
         }
         let partition = choose_partition(entry, &queued.record);
         let id = self.accumulator(topic, partition, acks);
         if let Some(reason) = self.unreachable(id, now) {
             // Nothing is kept that would ask for it, so ask here: else nobody would find out that the leader is back.
-            self.mark_stale(self.topics[topic.0].name.clone());
+            self.ask_for(topic);
+            // Nor is a batch made, after which records without a key would go elsewhere.
+            self.topics[topic.0].sticky.on_new_batch(partition);
             return Err((queued.token, ProduceFault::Unavailable(reason)));
         }
         self.queued_bytes += bytes;
@@ -252,11 +281,13 @@ impl<T> Producer<T> {
                 }
                 self.relist(id);
                 self.place_waiting(id);
+                self.forget_followers();
             }
             Ok(_) => {}
             Err(error) => {
                 topic.last_error = Some(error);
                 if topic.leaders.is_empty() && !error.is_retriable() {
+                    topic.unknown_since = None; // that was an answer: the next record gets one of its own
                     self.refuse_waiting(id, ProduceFault::Rejected(error));
                 } else if topic.leaders.is_empty() && topic.unknown_since.is_none() && !topic.waiting.is_empty() {
                     topic.unknown_since = Some(now);
@@ -318,8 +349,7 @@ impl<T> Producer<T> {
             self.accumulators[id].on_wire = true;
             let topic = self.topics[self.accumulators[id].topic.0].name.clone();
             let accumulator = &mut self.accumulators[id];
-            let Some(batch) = accumulator.batches.front_mut() else { continue };
-            batch.sent = true;
+            let Some(batch) = accumulator.batches.front() else { continue };
             request_bytes += batch.bytes.len();
             let part = PartitionBatch { topic, partition: accumulator.partition, batch: batch.bytes.clone() };
             call.get_or_insert_with(|| ProduceCall { acks, batches: Vec::new() }).batches.push(part);
@@ -330,11 +360,15 @@ impl<T> Producer<T> {
         call
     }
 
-    /// When the next waiting retry of `broker` is due; `None` when nothing waits there.
+    /// When `broker` is to be turned to next; `None` when nothing waits there. A request need not come of it: the producer id may be missing, or a broker that
+    /// could not be reached is to be tried again although nothing is kept for it, since nobody else would find out that it is back.
     pub fn poll_retry(&self, broker: i32) -> Option<Instant> {
         let lane = self.lanes.get(&broker)?;
         if !lane.in_flight.is_empty() {
             return None;
+        }
+        if lane.down_since.is_some() {
+            return Some(Instant::ZERO);
         }
         lane.ready.iter().map(|id| self.accumulators[*id].retry_at).min()
     }
@@ -371,9 +405,6 @@ impl<T> Producer<T> {
     /// The request never left: nothing of it can be stored by this attempt.
     pub fn handle_not_sent(&mut self, broker: i32, now: Instant) {
         for id in self.take_in_flight(broker) {
-            if let Some(batch) = self.accumulators[id].batches.front_mut() {
-                batch.sent = batch.maybe_stored;
-            }
             self.accumulators[id].back_off(now, &self.limits);
             self.list(id);
         }
@@ -381,11 +412,12 @@ impl<T> Producer<T> {
 
     /// No connection to the broker can be made.
     pub fn handle_unreachable(&mut self, broker: i32, now: Instant) {
-        let lane = self.lanes.entry(broker).or_default();
-        lane.down_since.get_or_insert(now);
-        for id in lane.ready.clone() {
-            let name = self.topics[self.accumulators[id].topic.0].name.clone();
-            self.mark_stale(name);
+        let led: Vec<usize> = (0..self.topics.len()).filter(|index| self.topics[*index].is_led_by(broker)).collect();
+        for index in &led {
+            self.ask_for(TopicId(*index));
+        }
+        if !led.is_empty() {
+            self.lanes.entry(broker).or_default().down_since.get_or_insert(now);
         }
     }
 
@@ -422,6 +454,9 @@ impl<T> Producer<T> {
                 self.refuse_queue(id, reason);
             }
             self.expire_batch(id, now);
+            if !self.accumulators[id].has_work() {
+                self.unlist(id);
+            }
         }
     }
 
@@ -433,7 +468,8 @@ impl<T> Producer<T> {
         ids
     }
 
-    fn mark_stale(&mut self, name: StrBytes) {
+    fn ask_for(&mut self, topic: TopicId) {
+        let name = self.topics[topic.0].name.clone();
         if !self.stale.contains(&name) {
             self.stale.push(name);
         }
@@ -473,8 +509,7 @@ impl<T> Producer<T> {
             return;
         }
         let Some(broker) = self.leader(id) else {
-            let name = self.topics[self.accumulators[id].topic.0].name.clone();
-            return self.mark_stale(name);
+            return self.ask_for(self.accumulators[id].topic);
         };
         self.keep_listed(id, broker);
     }
@@ -484,21 +519,38 @@ impl<T> Producer<T> {
         self.lanes.entry(broker).or_default().ready.push_back(id);
     }
 
+    /// A lane lists only what has something to send: one that is due and sends nothing would keep its task running for nothing.
+    fn unlist(&mut self, id: AccumulatorId) {
+        let listed_at = self.accumulators[id].listed_at.take();
+        if let Some(lane) = listed_at.and_then(|broker| self.lanes.get_mut(&broker)) {
+            lane.ready.retain(|ready| *ready != id);
+        }
+    }
+
     /// Moves the topic's accumulators to the lanes of their present leaders.
     fn relist(&mut self, topic: TopicId) {
-        let ids: Vec<AccumulatorId> = self.topics[topic.0].accumulators.values().copied().collect();
+        let mut ids: Vec<AccumulatorId> = self.topics[topic.0].accumulators.values().copied().collect();
+        ids.sort_unstable(); // the map's order differs from run to run
         for id in ids {
             let leader = self.leader(id);
-            if let Some(listed_at) = self.accumulators[id].listed_at
-                && Some(listed_at) != leader
-            {
-                if let Some(lane) = self.lanes.get_mut(&listed_at) {
-                    lane.ready.retain(|ready| *ready != id);
-                }
-                self.accumulators[id].listed_at = None;
+            if leader.is_some() {
+                self.accumulators[id].leaderless_since = None;
+            }
+            let listed_at = self.accumulators[id].listed_at;
+            if listed_at.is_some() && listed_at != leader {
+                self.unlist(id);
                 self.accumulators[id].retry_at = Instant::ZERO;
             }
             self.list(id);
+        }
+    }
+
+    /// A broker that leads nothing any more is not tried again.
+    fn forget_followers(&mut self) {
+        for (broker, lane) in &mut self.lanes {
+            if lane.down_since.is_some() && !self.topics.iter().any(|topic| topic.is_led_by(*broker)) {
+                lane.down_since = None;
+            }
         }
     }
 

@@ -105,13 +105,22 @@ pub struct PartitionOutcome {
     pub base_offset: i64,
 }
 
+/// Whether the batch may be stored in spite of the error. With acks all the leader appends first and then waits for its replicas; one that loses the partition
+/// while it waits says so with a code that before the append, and with other acks, means that nothing was stored.
+fn may_be_stored(acks: Acks, error: ErrorCode) -> bool {
+    let lost_partition = matches!(error, ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    error.leaves_outcome_unknown() || (lost_partition && acks == Acks::InSyncReplicas)
+}
+
 impl<T> Producer<T> {
     /// Decides on the front batch by the broker's answer.
     pub(super) fn settle(&mut self, id: AccumulatorId, error: ErrorCode, base_offset: i64, now: Instant) {
         let accumulator = &mut self.accumulators[id];
         let Some(maybe_stored) = accumulator.batches.front().map(|front| front.maybe_stored) else { return };
         match error {
-            ErrorCode::NONE | ErrorCode::DUPLICATE_SEQUENCE_NUMBER => return self.stored(id, base_offset),
+            ErrorCode::NONE | ErrorCode::DUPLICATE_SEQUENCE_NUMBER => self.stored(id, base_offset),
+            // A refusal speaks of this attempt only. Had an earlier one been stored, another copy, under new sequences or in parts, would be stored a second time.
+            error if maybe_stored && !error.is_retriable() => self.drop_front(id, ProduceFault::OutcomeUnknown),
             ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => {
                 if !accumulator.split_front() {
                     let batch_bytes_max = self.topics[accumulator.topic.0].batch_bytes_max;
@@ -121,20 +130,15 @@ impl<T> Producer<T> {
             // One bad record spoils its batch: halve it until the bad one is alone.
             ErrorCode::INVALID_RECORD if accumulator.split_front() => {}
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID | ErrorCode::INVALID_PRODUCER_EPOCH => {
-                if maybe_stored {
-                    // Had an earlier attempt been stored, this one would be a duplicate; unless the broker lost its state. Resending could store it twice.
-                    self.drop_front(id, ProduceFault::OutcomeUnknown);
-                } else {
-                    accumulator.back_off(now, &self.limits);
-                    self.bump_epoch(id);
-                }
+                accumulator.back_off(now, &self.limits);
+                self.bump_epoch(id);
             }
             error if error.is_retriable() => {
+                let (topic, acks) = (accumulator.topic, accumulator.acks);
                 if error.means_stale_metadata() {
-                    let name = self.topics[accumulator.topic.0].name.clone();
-                    self.mark_stale(name);
+                    self.ask_for(topic);
                 }
-                self.again(id, error.leaves_outcome_unknown(), now);
+                self.again(id, may_be_stored(acks, error), now);
             }
             error => self.drop_front(id, ProduceFault::Rejected(error)),
         }
@@ -142,8 +146,7 @@ impl<T> Producer<T> {
 
     /// The front batch was on the wire when the connection broke.
     pub(super) fn lost(&mut self, id: AccumulatorId, now: Instant) {
-        let name = self.topics[self.accumulators[id].topic.0].name.clone();
-        self.mark_stale(name);
+        self.ask_for(self.accumulators[id].topic);
         self.again(id, true, now);
     }
 
@@ -151,7 +154,6 @@ impl<T> Producer<T> {
         let accumulator = &mut self.accumulators[id];
         let Some(front) = accumulator.batches.front_mut() else { return };
         front.maybe_stored |= maybe_stored;
-        front.sent = front.maybe_stored;
         if front.maybe_stored && accumulator.acks != Acks::InSyncReplicas {
             // Without sequences the broker cannot tell a second copy: say that we do not know rather than store it twice.
             return self.drop_front(id, ProduceFault::OutcomeUnknown);
@@ -168,12 +170,12 @@ impl<T> Producer<T> {
         let partition = accumulator.partition;
         if base_offset >= 0 {
             let topic = self.topics[accumulator.topic.0].name.clone();
-            let next_offset = base_offset + i64::try_from(batch.waiters.len()).unwrap_or(i64::MAX);
+            let next_offset = base_offset.saturating_add_unsigned(batch.waiters.len() as u64);
             self.outputs.push_back(Output::Acked { topic, partition, next_offset });
         }
-        for (offset, waiter) in (base_offset..).zip(batch.waiters) {
+        for (index, waiter) in batch.waiters.into_iter().enumerate() {
             if let Some((token, _)) = waiter {
-                let offset = (base_offset >= 0).then_some(offset);
+                let offset = (base_offset >= 0).then(|| base_offset.saturating_add_unsigned(index as u64));
                 self.outputs.push_back(Output::Completed { token, result: Ok(Ack { partition, offset }) });
             }
         }
@@ -205,6 +207,7 @@ impl<T> Producer<T> {
 
     /// Tells waiters whose deadline has passed: unsent records leave, sent ones go on without their waiter.
     pub(super) fn expire_records(&mut self, id: AccumulatorId, now: Instant) {
+        self.abandon_batches(id, now);
         let accumulator = &mut self.accumulators[id];
         let mut earliest = Instant::FAR_FUTURE;
         let mut expired = Vec::new();
@@ -217,10 +220,8 @@ impl<T> Producer<T> {
                 }
             }
         }
-        // A batch that was never sent and has nobody waiting any more must not be stored after its clients were refused.
-        let abandoned = accumulator.batches.pop_front_if(|front| !front.sent && front.waiters.iter().all(Option::is_none));
         let mut left = std::collections::VecDeque::with_capacity(accumulator.queue.len());
-        let mut freed = abandoned.as_ref().map_or(0, |batch| batch.charged);
+        let mut freed = 0;
         for queued in accumulator.queue.drain(..) {
             if queued.deadline <= now {
                 freed += queued.bytes;
@@ -234,8 +235,13 @@ impl<T> Producer<T> {
         accumulator.earliest_deadline = earliest;
         self.queued_bytes -= freed;
         self.outputs.extend(expired.into_iter().map(|(token, fault)| Output::Completed { token, result: Err(fault) }));
-        if abandoned.is_some() {
-            self.bump_epoch(id);
+    }
+
+    /// Refuses batches that are certainly not stored and for which nobody waits beyond `now`; dropped here, they never will be stored.
+    fn abandon_batches(&mut self, id: AccumulatorId, now: Instant) {
+        let is_over = |batch: &Batch<T>| batch.waiters.iter().flatten().all(|(_, deadline)| *deadline <= now);
+        while self.accumulators[id].is_front_unsent() && self.accumulators[id].batches.front().is_some_and(is_over) {
+            self.drop_front(id, ProduceFault::Unavailable(Unavailable::Deadline));
         }
     }
 
@@ -252,8 +258,8 @@ impl<T> Producer<T> {
     pub(super) fn expire_batch(&mut self, id: AccumulatorId, now: Instant) {
         let overdue = self.accumulators[id].is_overdue(now, self.limits.delivery_timeout);
         if overdue && !self.accumulators[id].on_wire {
-            let sent = self.accumulators[id].batches.front().is_some_and(|batch| batch.sent);
-            let fault = if sent { ProduceFault::OutcomeUnknown } else { ProduceFault::Unavailable(Unavailable::Deadline) };
+            let unsent = self.accumulators[id].is_front_unsent();
+            let fault = if unsent { ProduceFault::Unavailable(Unavailable::Deadline) } else { ProduceFault::OutcomeUnknown };
             self.drop_front(id, fault);
         }
     }
@@ -262,7 +268,6 @@ impl<T> Producer<T> {
     pub(super) fn expire_waiting(&mut self, id: TopicId, now: Instant) {
         let topic = &mut self.topics[id.0];
         if topic.waiting.is_empty() {
-            topic.unknown_since = None;
             return;
         }
         let since = *topic.unknown_since.get_or_insert(now);

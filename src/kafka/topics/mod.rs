@@ -9,6 +9,7 @@
 //! ```
 //! Rule: a reader is never told less than the truth: not opened, warming and not cached are answers of their own.
 
+mod cold;
 pub mod floors;
 mod owner;
 mod partition_task;
@@ -32,10 +33,13 @@ use crate::runtime::{self};
 use floors::Floors;
 use owner::Owned;
 use poll_lane::PollLane;
-pub use reader::{TopicReader, TopicState};
+pub use cold::{ColdFault, ColdQuery, ColdRecord, find_cold};
+pub use reader::{CachedPartitions, TopicReader, TopicState};
 
 /// How long a topic without readers is kept.
 const LINGER: Duration = Duration::from_secs(30);
+/// Topics that one core reads at a time; beyond, others are refused until some are closed.
+const READERS_MAX: usize = 4096;
 /// How often unsent messages are tried again, and how often stores are maintained.
 const RESEND_INTERVAL: Duration = Duration::from_millis(1);
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -73,6 +77,15 @@ pub enum CacheMessage {
         /// Whether this is a snapshot that replaces all that was there.
         fresh: bool,
     },
+}
+
+impl CacheMessage {
+    /// Which cluster of the plan it is about.
+    pub const fn cluster(&self) -> usize {
+        match self {
+            Self::Subscribe { cluster, .. } | Self::Unsubscribe { cluster, .. } | Self::Updates { cluster, .. } => *cluster,
+        }
+    }
 }
 
 /// Sends a message to another core; gives it back when that core's queue is full.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::floors::Floor;
-use super::{CacheMessage, LINGER, Topics};
+use super::{CacheMessage, LINGER, READERS_MAX, Topics};
 use crate::clock::Instant;
 use crate::kafka::cache::{PartitionView, Policy, Update, WalkId, WalkRefused, WalkStep};
 use crate::kafka::error_code::ErrorCode;
@@ -94,12 +94,46 @@ impl TopicReader {
     }
 }
 
+/// The cached partitions of a topic, for whoever only looks.
+#[derive(Clone, Copy, Debug)]
+pub struct CachedPartitions<'t> {
+    topics: &'t Topics,
+    reader: &'t TopicReader,
+}
+
+impl CachedPartitions<'_> {
+    /// How many partitions there are.
+    pub fn partition_count(&self) -> usize {
+        self.reader.partition_count()
+    }
+
+    /// The topic's cleanup policy.
+    pub fn policy(&self) -> Policy {
+        self.reader.policy()
+    }
+
+    /// Looks at a partition; `None` while nothing of it has been read.
+    pub fn with_view<R>(&self, partition: usize, read: impl FnOnce(&PartitionView) -> R) -> Option<R> {
+        self.topics.with_view(self.reader, partition, read)
+    }
+}
+
 impl Topics {
-    /// The reader of a topic, opened if it is not open.
-    pub fn reader(&self, name: &str, now: Instant) -> Rc<TopicReader> {
+    /// The cached partitions of a topic.
+    pub fn cached<'t>(&'t self, reader: &'t TopicReader) -> CachedPartitions<'t> {
+        CachedPartitions { topics: self, reader }
+    }
+}
+
+impl Topics {
+    /// The reader of a topic, opened if it is not open; `None` when too many are.
+    pub fn reader(&self, name: &str, now: Instant) -> Option<Rc<TopicReader>> {
         if let Some(reader) = self.inner.readers.borrow().get(name) {
             reader.last_read.set(now);
-            return reader.clone();
+            return Some(reader.clone());
+        }
+        if self.inner.readers.borrow().len() >= READERS_MAX {
+            return None;
         }
         let name: Arc<str> = Arc::from(name);
         let reader = Rc::new(TopicReader {
@@ -115,14 +149,14 @@ impl Topics {
         });
         self.inner.readers.borrow_mut().insert(name, reader.clone());
         runtime::spawn(run_reader(self.clone(), reader.clone()));
-        reader
+        Some(reader)
     }
 
-    /// Opens a topic for good.
-    pub fn pin(&self, name: &str, now: Instant) -> Rc<TopicReader> {
-        let reader = self.reader(name, now);
+    /// Opens a topic for good; `None` when too many are open.
+    pub fn pin(&self, name: &str, now: Instant) -> Option<Rc<TopicReader>> {
+        let reader = self.reader(name, now)?;
         reader.pinned.set(true);
-        reader
+        Some(reader)
     }
 
     /// Whether every partition of a topic has been read to its end.

@@ -124,7 +124,7 @@ fn a_late_view_does_not_resurrect_a_key_whose_tombstone_is_gone() {
     bench.append(&[plain(0, "a", "old"), plain(1, "b", &padding)]);
     bench.append(&[tombstone(2, "a")]);
     bench.now = UnixMillis(RETENTION_MS * 100);
-    bench.act(|store, now, out| store.maintain(now, out));
+    bench.act(PartitionStore::maintain);
     assert_eq!(
         bench.store.view().scan(0, Superseded::Include).count(),
         2,
@@ -141,10 +141,10 @@ fn a_tombstone_stays_until_its_time() {
     let mut bench = Bench::new(COMPACT);
     bench.append(&[tombstone(2, "a")]);
     bench.now = UnixMillis(20 + RETENTION_MS);
-    bench.act(|store, now, out| store.maintain(now, out));
+    bench.act(PartitionStore::maintain);
     assert!(matches!(bench.views[0].newest(b"a"), Lookup::Found(_)));
     bench.now.0 += 1;
-    bench.act(|store, now, out| store.maintain(now, out));
+    bench.act(PartitionStore::maintain);
     assert!(matches!(bench.views[0].newest(b"a"), Lookup::Absent));
 }
 
@@ -291,7 +291,7 @@ fn a_long_log_is_let_go_of_in_steps() {
         "{after_one_step}"
     );
     for _ in 0..4 {
-        bench.act(|store, now, out| store.maintain(now, out));
+        bench.act(PartitionStore::maintain);
     }
     assert_eq!(bench.views[0].log_start_offset(), 200_000);
     assert_eq!(bench.views[0].chunk_bytes(), 0);
@@ -356,22 +356,21 @@ fn a_malformed_batch_leaves_the_builder_as_it_was() {
 fn timestamps_and_offsets_that_lie_far_apart_come_back() {
     let mut bench = Bench::new(DELETE);
     let far = 1 << 40;
-    let times = [i64::MAX, 5, 0, i64::MIN];
-    for (index, timestamp_ms) in times.into_iter().enumerate() {
-        let offset = index as i64 / 2 * far + index as i64;
+    let times = [i64::MAX, 5, 0, i64::MIN, 7, 8, 9, 10, 11];
+    for (offset, timestamp_ms) in (far - 2..).zip(times) {
+        // The second half is more than 32 bits of offsets away from the first.
+        let offset = if offset < far { offset - far } else { offset } + far;
         bench.append(&[Plain {
             timestamp_ms,
             ..plain(offset, "k", "v")
         }]);
+        bench.act(PartitionStore::maintain);
     }
     let found = bench.views[0]
         .scan(0, Superseded::Skip)
         .map(|record| record.view().unwrap().timestamp.0);
     assert_eq!(found.collect::<Vec<_>>(), times);
-    bench.act(|store, now, out| {
-        store.reclaim(usize::MAX, now, out);
-    });
-    assert_eq!(bench.views[0].newest(b"k").offset(), Some(far + 3));
+    assert_eq!(bench.views[0].newest(b"k").offset(), Some(2 * far + 6));
 }
 
 impl Lookup<'_> {

@@ -55,22 +55,28 @@ fn batch(records: &[Plain], next_offset: i64) -> (BatchHeader, Vec<u8>) {
         .header;
     header.base_offset = base_offset;
     header.last_offset_delta = i32::try_from(next_offset - 1 - base_offset).unwrap();
+    header.base_timestamp = UnixMillis(records.first().map_or(0, |first| first.timestamp_ms));
     header.record_count = i32::try_from(records.len()).unwrap();
     let mut bytes = Vec::new();
     for record in records {
         let mut body = vec![0];
-        varint::put(&mut body, record.timestamp_ms);
+        let timestamp_delta = record.timestamp_ms.wrapping_sub(header.base_timestamp.0);
+        varint::put(&mut body, timestamp_delta);
         varint::put(&mut body, record.offset - base_offset);
         for field in [&record.key, &record.value] {
-            let length = field.as_ref().map_or(-1, |field| field.len() as i64);
+            let length = field.as_ref().map_or(-1, |field| length(field));
             varint::put(&mut body, length);
             body.extend_from_slice(field.as_deref().unwrap_or_default());
         }
         varint::put(&mut body, 0);
-        varint::put(&mut bytes, body.len() as i64);
+        varint::put(&mut bytes, length(&body));
         bytes.extend_from_slice(&body);
     }
     (header, bytes)
+}
+
+fn length(bytes: &[u8]) -> i64 {
+    i64::try_from(bytes.len()).unwrap()
 }
 
 fn push(builder: &mut ChunkBuilder, records: &[Plain], next_offset: i64) {

@@ -10,8 +10,8 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// One fetch response: its batches, each of (hole before, key, value), and holes after each.
-    Append(Vec<(Vec<(i64, Option<u8>, Option<u8>)>, i64)>),
+    /// One fetch response.
+    Append(Vec<StepBatch>),
     /// The last response once more.
     Repeat,
     /// The end of the log is this far ahead.
@@ -52,6 +52,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1..700_i64).prop_map(Step::Wait),
     ]
 }
+
+/// Records of (hole before, key, value), and the hole after them.
+type StepBatch = (Vec<(i64, Option<u8>, Option<u8>)>, i64);
 
 /// A walk on one of the views, with what it must give.
 struct OpenWalk {
@@ -98,7 +101,7 @@ impl World {
                 self.bench.handle_progress(end, log_start);
             }
             Step::LogStart(percent) => self.move_log_start(percent),
-            Step::Maintain => self.bench.act(|store, now, out| store.maintain(now, out)),
+            Step::Maintain => self.bench.act(PartitionStore::maintain),
             Step::Reclaim => self.bench.act(|store, now, out| {
                 store.reclaim(usize::MAX, now, out);
             }),
@@ -122,7 +125,7 @@ impl World {
         }
     }
 
-    fn append(&mut self, batches: Vec<(Vec<(i64, Option<u8>, Option<u8>)>, i64)>) {
+    fn append(&mut self, batches: Vec<StepBatch>) {
         let mut next = self.bench.store.next_offset();
         self.last_fetch.clear();
         for (records, hole_after) in batches {
@@ -333,7 +336,7 @@ impl World {
                 .filter(|record| record.key.as_deref() == Some(key))
         };
         let missing = view.evicted_below() > view.log_start_offset();
-        match (view.newest(key), of_key().last()) {
+        match (view.newest(key), of_key().next_back()) {
             (Lookup::Warming, _) => assert!(!view.is_ready()),
             (Lookup::Found(found), expected) => assert_eq!(Some(&owned(&found)), expected),
             (Lookup::Absent, expected) => {

@@ -10,16 +10,18 @@ use std::sync::Arc;
 use super::chunk::{Chunk, ChunkId};
 use super::key_index::spread;
 
-/// Where a record stands on the shelf. Changes when its chunk is repacked; its offset does not.
+/// Where a record is held. Changes when its chunk is repacked; its offset does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) slot: u32,
     pub(super) record: u32,
+    /// Where its key stands in the chunk's body, so that keys are compared without a detour over the chunk's table.
+    key_position: u32,
 }
 
 /// A chunk with what this view knows of its records.
 #[derive(Debug)]
-pub(super) struct Shelved {
+pub(super) struct HeldChunk {
     pub(super) chunk: Arc<Chunk>,
     /// Bytes of live records, by the measure of `Chunk::record_bytes`.
     pub(super) live_bytes: usize,
@@ -32,8 +34,8 @@ pub(super) struct Shelved {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
-    slots: Vec<Option<Shelved>>,
+pub(super) struct Holdings {
+    slots: Vec<Option<HeldChunk>>,
     free: Vec<u32>,
     by_offset: BTreeMap<i64, u32>,
     by_id: BTreeMap<ChunkId, u32>,
@@ -42,7 +44,7 @@ pub(super) struct Shelf {
     charged_bytes: usize,
 }
 
-impl Shelved {
+impl HeldChunk {
     fn new(chunk: Arc<Chunk>, linked: bool) -> Self {
         let count = chunk.record_count();
         let tombstones = (0..count).filter(|&record| chunk.is_tombstone(record));
@@ -55,12 +57,22 @@ impl Shelved {
         }
     }
 
+    /// The place of a record of this chunk, which is in `slot`.
+    pub(super) fn place(&self, slot: u32, record: u32) -> Option<Place> {
+        let key_position = self.chunk.key_position(record)?;
+        Some(Place {
+            slot,
+            record,
+            key_position,
+        })
+    }
+
     /// What it adds to the budget: the chunk, and what this view keeps beside it.
     pub(super) fn charged_bytes(&self) -> usize {
         self.chunk.charged_bytes()
             + self.dead.len() * size_of::<u64>()
             + self.links.len() * size_of::<i64>()
-            + SHELVED_BYTES
+            + HOLDING_BYTES
     }
 
     pub(super) fn dead_bytes(&self) -> usize {
@@ -111,17 +123,17 @@ impl Shelved {
     }
 }
 
-impl Shelf {
-    /// Puts a chunk up. Its offsets are held by no other one.
+impl Holdings {
+    /// Takes a chunk in. No other one has its offsets.
     pub(super) fn put(&mut self, chunk: Arc<Chunk>, linked: bool) -> u32 {
         let (base_offset, id) = (chunk.base_offset(), chunk.id());
-        let shelved = Shelved::new(chunk, linked);
-        self.charged_bytes += shelved.charged_bytes();
+        let holding = HeldChunk::new(chunk, linked);
+        self.charged_bytes += holding.charged_bytes();
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).expect("fewer chunks than records in 64 GiB")
         });
-        self.slots[slot as usize] = Some(shelved);
+        self.slots[slot as usize] = Some(holding);
         self.by_offset.insert(base_offset, slot);
         self.by_id.insert(id, slot);
         slot
@@ -129,26 +141,26 @@ impl Shelf {
 
     /// Makes the chunk in a slot unfindable by offset, so that another may stand for its offsets.
     pub(super) fn hide(&mut self, slot: u32) {
-        if let Some(shelved) = self.get(slot) {
-            let base_offset = shelved.chunk.base_offset();
+        if let Some(holding) = self.get(slot) {
+            let base_offset = holding.chunk.base_offset();
             self.by_offset.remove(&base_offset);
             self.half_dead.remove(&base_offset);
         }
     }
 
-    /// Takes a chunk down for good.
+    /// Lets go of a chunk.
     pub(super) fn take(&mut self, slot: u32) {
-        let Some(shelved) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
+        let Some(holding) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
-        let base_offset = shelved.chunk.base_offset();
+        let base_offset = holding.chunk.base_offset();
         // A chunk put in the place of a hidden one may have its base offset.
         if self.by_offset.get(&base_offset) == Some(&slot) {
             self.by_offset.remove(&base_offset);
             self.half_dead.remove(&base_offset);
         }
-        self.by_id.remove(&shelved.chunk.id());
-        self.charged_bytes -= shelved.charged_bytes();
+        self.by_id.remove(&holding.chunk.id());
+        self.charged_bytes -= holding.charged_bytes();
         self.free.push(slot);
     }
 
@@ -156,7 +168,7 @@ impl Shelf {
         *self = Self::default();
     }
 
-    pub(super) fn get(&self, slot: u32) -> Option<&Shelved> {
+    pub(super) fn get(&self, slot: u32) -> Option<&HeldChunk> {
         self.slots.get(slot as usize)?.as_ref()
     }
 
@@ -170,34 +182,34 @@ impl Shelf {
     }
 
     /// The chunks whose base offset is at least `base_offset`, upwards.
-    pub(super) fn from(&self, base_offset: i64) -> impl Iterator<Item = (u32, &Shelved)> {
+    pub(super) fn from(&self, base_offset: i64) -> impl Iterator<Item = (u32, &HeldChunk)> {
         let slots = self.by_offset.range(base_offset..);
         slots.filter_map(|(_, &slot)| Some((slot, self.get(slot)?)))
     }
 
     /// The chunks whose base offset is below `base_offset`, downwards.
-    pub(super) fn below(&self, base_offset: i64) -> impl Iterator<Item = (u32, &Shelved)> {
+    pub(super) fn below(&self, base_offset: i64) -> impl Iterator<Item = (u32, &HeldChunk)> {
         let slots = self.by_offset.range(..base_offset).rev();
         slots.filter_map(|(_, &slot)| Some((slot, self.get(slot)?)))
     }
 
     /// The chunk that would hold `offset`, and those after it.
-    pub(super) fn around(&self, offset: i64) -> impl Iterator<Item = (u32, &Shelved)> {
+    pub(super) fn around(&self, offset: i64) -> impl Iterator<Item = (u32, &HeldChunk)> {
         let holder = self.by_offset.range(..=offset).next_back();
         self.from(holder.map_or(offset, |(&base_offset, _)| base_offset))
     }
 
     pub(super) fn find(&self, offset: i64) -> Option<Place> {
-        let (slot, shelved) = self.around(offset).next()?;
-        let record = shelved.chunk.find(offset)?;
-        Some(Place { slot, record })
+        let (slot, holding) = self.around(offset).next()?;
+        let record = holding.chunk.find(offset)?;
+        holding.place(slot, record)
     }
 
     /// The first live record at or after `offset`.
     pub(super) fn next_live(&self, offset: i64) -> Option<Place> {
-        self.around(offset).find_map(|(slot, shelved)| {
-            let record = shelved.next_live(shelved.chunk.lower_bound(offset))?;
-            Some(Place { slot, record })
+        self.around(offset).find_map(|(slot, holding)| {
+            let record = holding.next_live(holding.chunk.lower_bound(offset))?;
+            holding.place(slot, record)
         })
     }
 
@@ -206,7 +218,7 @@ impl Shelf {
     }
 
     pub(super) fn key_at(&self, place: Place) -> Option<&[u8]> {
-        self.chunk_at(place)?.key(place.record)
+        self.chunk_at(place)?.key_at(place.key_position)
     }
 
     pub(super) fn offset_at(&self, place: Place) -> Option<i64> {
@@ -221,26 +233,26 @@ impl Shelf {
         spread(hash.unwrap_or_default())
     }
 
-    pub(super) fn mark_dead(&mut self, place: Place) {
-        let Some(shelved) = self.slot_mut(place.slot) else {
+    pub(super) fn mark_dead(&mut self, slot: u32, record: u32) {
+        let Some(holding) = self.slot_mut(slot) else {
             return;
         };
-        shelved.mark_dead(place.record);
-        if shelved.live_bytes * 2 < shelved.chunk.all_record_bytes() {
-            let base_offset = shelved.chunk.base_offset();
+        holding.mark_dead(record);
+        if holding.live_bytes * 2 < holding.chunk.all_record_bytes() {
+            let base_offset = holding.chunk.base_offset();
             self.half_dead.insert(base_offset);
         }
     }
 
     /// Notes that the next record with the same key as the one at `place` is at `next_offset`.
     pub(super) fn link(&mut self, place: Place, next_offset: i64) {
-        let links = self.slot_mut(place.slot).map(|shelved| &mut shelved.links);
+        let links = self.slot_mut(place.slot).map(|holding| &mut holding.links);
         if let Some(link) = links.and_then(|links| links.get_mut(place.record as usize)) {
             *link = next_offset;
         }
     }
 
-    /// The offset noted by [`Shelf::link`].
+    /// The offset noted by [`Holdings::link`].
     pub(super) fn link_at(&self, place: Place) -> Option<i64> {
         let link = *self.get(place.slot)?.links.get(place.record as usize)?;
         (link != NO_NEXT).then_some(link)
@@ -259,11 +271,11 @@ impl Shelf {
         self.charged_bytes
     }
 
-    fn slot_mut(&mut self, slot: u32) -> Option<&mut Shelved> {
+    fn slot_mut(&mut self, slot: u32) -> Option<&mut HeldChunk> {
         self.slots.get_mut(slot as usize)?.as_mut()
     }
 }
 
 const NO_NEXT: i64 = -1;
 /// The slot itself, its nodes in the three maps, and the headers of its two allocations.
-const SHELVED_BYTES: usize = size_of::<Shelved>() + 128;
+const HOLDING_BYTES: usize = size_of::<HeldChunk>() + 128;

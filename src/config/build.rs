@@ -1,0 +1,287 @@
+//! Building the plan from linked bindings: bottom up, each shared thing once.
+//!
+//! Follows exits, finds each topic's way to a cluster. Its one rule: a binding that is a mistake is left out, not guessed;
+//! the plan is used only when there are no mistakes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::link::{Graph, Linked};
+use super::mistake::{At, Report};
+use super::plan::{
+    Cluster, HttpKafka, HttpKafkaRoute, HttpRoute, HttpServer, Listener, ListenerRoute,
+    ListenerWhen,
+};
+use super::shape::{self, Binding, Exit, KafkaClient, Kind, TopicRoute};
+use crate::route::Template;
+
+/// Builds listeners and clusters; a topic without a way to a cluster is a mistake.
+pub(super) fn build(graph: &Graph, report: &mut Report) -> Linked {
+    let builder = Builder {
+        graph,
+        clusters: Vec::new(),
+        keys: Vec::new(),
+        proxies: BTreeMap::new(),
+    };
+    builder.build(report)
+}
+
+/// Why a topic has no way to a cluster.
+enum NoWay {
+    /// An exit on the way is a mistake, reported elsewhere.
+    Broken,
+    /// No route of this binding takes the topic.
+    NoRoute(String),
+    /// Routes of this binding depend on the topic, which is known per request only.
+    Unknown(String),
+}
+
+/// Builds the plan's types bottom up; shares what several exits lead to.
+struct Builder<'g> {
+    graph: &'g Graph,
+    clusters: Vec<Cluster>,
+    /// The kafka client and tcp client that each cluster stands for.
+    keys: Vec<(usize, usize)>,
+    proxies: BTreeMap<usize, Arc<HttpKafka>>,
+}
+
+impl Builder<'_> {
+    fn build(mut self, report: &mut Report) -> Linked {
+        let graph = self.graph;
+        for index in 0..graph.bindings.len() {
+            self.build_proxy(index, report);
+        }
+        let mut added = BTreeSet::new();
+        for index in 0..graph.bindings.len() {
+            self.add_bootstrap(index, &mut added, report);
+        }
+        let mut servers: BTreeMap<usize, Arc<HttpServer>> = BTreeMap::new();
+        for index in 0..graph.bindings.len() {
+            servers.extend(
+                self.http_server(index)
+                    .map(|server| (index, Arc::new(server))),
+            );
+        }
+        let listeners = graph
+            .bindings
+            .iter()
+            .filter_map(|binding| self.listener(binding, &servers))
+            .collect();
+        Linked {
+            listeners,
+            clusters: self.clusters,
+        }
+    }
+
+    fn build_proxy(&mut self, index: usize, report: &mut Report) {
+        let graph = self.graph;
+        let binding = &graph.bindings[index];
+        let Kind::HttpKafka(proxy) = &binding.kind else {
+            return;
+        };
+        let mut routes = Vec::new();
+        for route in &proxy.routes {
+            let (Some(with), Some(exit)) = (&route.with, &route.exit) else {
+                continue;
+            };
+            let Some(next) = graph.target(binding, exit) else {
+                continue;
+            };
+            let topic = with.topic();
+            match self.cluster(next, topic.as_literal()) {
+                Ok(cluster) => {
+                    routes.push(HttpKafkaRoute {
+                        when: route.when.clone(),
+                        with: with.clone(),
+                        cluster,
+                    });
+                }
+                Err(reason) => {
+                    let (at, path) = &route.topic_at;
+                    refuse(&reason, topic, (*at, path), report);
+                }
+            }
+        }
+        let proxy = HttpKafka {
+            namespace: binding.namespace.clone(),
+            name: binding.name.clone(),
+            idempotency_header: proxy.idempotency_header.clone(),
+            timeout: proxy.timeout,
+            routes,
+        };
+        self.proxies.insert(index, Arc::new(proxy));
+    }
+
+    /// The cluster that `topic` (`None`: known per request only) gets to from the kafka binding `from`.
+    fn cluster(&mut self, from: usize, topic: Option<&str>) -> Result<usize, NoWay> {
+        let graph = self.graph;
+        let mut index = from;
+        // A way has at most as many steps as there are kinds; a circle is a mistake, reported elsewhere.
+        for _ in 0..4 {
+            let binding = &graph.bindings[index];
+            let (routes, client) = match &binding.kind {
+                Kind::CacheClient { routes } | Kind::CacheServer { routes, .. } => (routes, None),
+                Kind::KafkaClient(client) => (&client.routes, Some(client)),
+                Kind::TcpServer(_)
+                | Kind::TcpClient { .. }
+                | Kind::HttpServer(_)
+                | Kind::HttpKafka(_)
+                | Kind::Refused => return Err(NoWay::Broken),
+            };
+            let exit = select(routes, topic, &binding.name)?;
+            let next = graph.target(binding, exit).ok_or(NoWay::Broken)?;
+            if let Some(client) = client {
+                return self.cluster_of(index, client, next);
+            }
+            index = next;
+        }
+        Err(NoWay::Broken)
+    }
+
+    fn cluster_of(
+        &mut self,
+        index: usize,
+        client: &KafkaClient,
+        tcp: usize,
+    ) -> Result<usize, NoWay> {
+        if let Some(known) = self.keys.iter().position(|key| *key == (index, tcp)) {
+            return Ok(known);
+        }
+        let Kind::TcpClient { connect_to } = &self.graph.bindings[tcp].kind else {
+            return Err(NoWay::Broken);
+        };
+        let binding = &self.graph.bindings[index];
+        self.keys.push((index, tcp));
+        self.clusters.push(Cluster {
+            namespace: binding.namespace.clone(),
+            name: binding.name.clone(),
+            servers: client.servers.clone(),
+            bootstrap: Vec::new(),
+            create: client.create.clone(),
+            connect_to: connect_to.clone(),
+        });
+        Ok(self.clusters.len() - 1)
+    }
+
+    fn add_bootstrap(
+        &mut self,
+        index: usize,
+        added: &mut BTreeSet<(usize, String)>,
+        report: &mut Report,
+    ) {
+        let graph = self.graph;
+        let Kind::CacheServer { bootstrap, .. } = &graph.bindings[index].kind else {
+            return;
+        };
+        for entry in bootstrap {
+            match self.cluster(index, Some(&entry.topic)) {
+                Ok(cluster) => {
+                    if added.insert((cluster, entry.topic.clone())) {
+                        self.clusters[cluster].bootstrap.push(entry.topic.clone());
+                    }
+                }
+                Err(NoWay::NoRoute(name)) => {
+                    let message = format!("no route of `{name}` takes the topic `{}`", entry.topic);
+                    report.mistake(entry.at, entry.path.as_str(), message);
+                }
+                Err(NoWay::Broken | NoWay::Unknown(_)) => {}
+            }
+        }
+    }
+
+    fn http_server(&self, index: usize) -> Option<HttpServer> {
+        let binding = &self.graph.bindings[index];
+        let Kind::HttpServer(server) = &binding.kind else {
+            return None;
+        };
+        let route = |route: &shape::HttpRoute| {
+            let next = self.graph.target(binding, route.exit.as_ref()?)?;
+            let exit = Arc::clone(self.proxies.get(&next)?);
+            Some(HttpRoute {
+                when: route.when.clone(),
+                overrides: route.overrides.clone(),
+                exit,
+            })
+        };
+        Some(HttpServer {
+            namespace: binding.namespace.clone(),
+            name: binding.name.clone(),
+            overrides: server.overrides.clone(),
+            limits: server.limits,
+            routes: server.routes.iter().filter_map(route).collect(),
+        })
+    }
+
+    fn listener(
+        &self,
+        binding: &Binding,
+        servers: &BTreeMap<usize, Arc<HttpServer>>,
+    ) -> Option<Listener> {
+        let Kind::TcpServer(server) = &binding.kind else {
+            return None;
+        };
+        let route = |route: &shape::TcpRoute| {
+            let next = self.graph.target(binding, route.exit.as_ref()?)?;
+            let when = route.when.iter();
+            let when = when
+                .map(|when| ListenerWhen {
+                    ports: when.ports.clone(),
+                    cidr: when.cidr,
+                })
+                .collect();
+            Some(ListenerRoute {
+                when,
+                exit: Arc::clone(servers.get(&next)?),
+            })
+        };
+        Some(Listener {
+            namespace: binding.namespace.clone(),
+            name: binding.name.clone(),
+            host: server.host.clone(),
+            ports: server.ports.clone(),
+            routes: server.routes.iter().filter_map(route).collect(),
+        })
+    }
+}
+
+/// The exit that `topic` takes: that of the first route without a condition or with one that matches.
+fn select<'r>(
+    routes: &'r [TopicRoute],
+    topic: Option<&str>,
+    name: &str,
+) -> Result<&'r Exit, NoWay> {
+    for route in routes {
+        let taken = match topic {
+            _ if route.when.is_empty() => true,
+            Some(topic) => route
+                .when
+                .iter()
+                .any(|pattern| pattern.matches(topic.as_bytes())),
+            None => return Err(NoWay::Unknown(name.to_owned())),
+        };
+        if taken {
+            return route.exit.as_ref().ok_or(NoWay::Broken);
+        }
+    }
+    Err(if routes.is_empty() {
+        NoWay::Broken
+    } else {
+        NoWay::NoRoute(name.to_owned())
+    })
+}
+
+fn refuse(reason: &NoWay, topic: &Template, (at, path): (At, &str), report: &mut Report) {
+    let message = match reason {
+        NoWay::Broken => return,
+        NoWay::NoRoute(name) => {
+            let topic = topic.as_literal().unwrap_or_default();
+            format!("no route of `{name}` takes the topic `{topic}`")
+        }
+        NoWay::Unknown(name) => {
+            format!(
+                "a topic with expressions is not supported yet where routes of `{name}` depend on the topic"
+            )
+        }
+    };
+    report.mistake(at, path, message);
+}

@@ -1,0 +1,178 @@
+//! Documents: namespaces with bindings and telemetry.
+
+use std::collections::{HashMap, HashSet};
+
+use super::fields::{Fields, Item, Named};
+use super::mistake::{Report, Spot, suggestion};
+use super::node::{Node, Value};
+use super::shape::{Binding, Kind};
+use super::source::{Source, is_unresolved};
+use super::unsupported::{BINDING_TYPES, Choice, Place};
+use super::{http, http_kafka, kafka, tcp, units};
+
+/// Binding types of which at least one kind is supported.
+const TYPES: [&str; 4] = ["tcp", "http", "http-kafka", "kafka"];
+
+/// What all documents of a file hold.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    pub(super) bindings: Vec<Binding>,
+    pub(super) stdout_events: bool,
+}
+
+/// Reads all documents.
+pub(super) fn read(documents: &[Node], report: &mut Report) -> File {
+    let mut file = File::default();
+    let mut namespaces: HashMap<&str, usize> = HashMap::new();
+    for document in documents {
+        let mut fields = Item::root(document).fields(report, Place::File);
+        let name = fields.required(report, "name");
+        let name = name.and_then(|item| {
+            item.parsed(report, units::name)?;
+            let name = item.text(report)?;
+            let first = *namespaces.entry(name).or_insert(item.at.line);
+            if first != item.at.line {
+                item.mistake(
+                    report,
+                    format!("an earlier document is called `{name}` too"),
+                );
+            }
+            Some(name)
+        });
+        if let Some(bindings) = fields
+            .optional("bindings")
+            .filter(|item| !item.node.is_empty())
+        {
+            for entry in bindings.entries(report) {
+                file.bindings
+                    .push(read_binding(&entry, name.unwrap_or_default(), report));
+            }
+        }
+        if let Some(telemetry) = fields.optional("telemetry") {
+            file.stdout_events |= read_telemetry(&telemetry, report);
+        }
+        fields.finish(report);
+    }
+    file
+}
+
+fn read_binding(entry: &Named<'_>, namespace: &str, report: &mut Report) -> Binding {
+    entry.parsed_key(report, units::name);
+    let mut fields = entry.item.fields(report, Place::Binding);
+    let kind = read_kind(&mut fields, report);
+    if !matches!(kind, Kind::Refused) {
+        fields.finish(report);
+    }
+    Binding {
+        namespace: namespace.to_owned(),
+        name: entry.key.to_owned(),
+        at: entry.key_at,
+        path: entry.item.path.clone(),
+        kind,
+    }
+}
+
+fn read_kind(fields: &mut Fields<'_>, report: &mut Report) -> Kind {
+    type Read = fn(&mut Fields<'_>, &mut Report) -> Kind;
+    const NONE: &[(&str, Read)] = &[];
+    let type_item = fields.required(report, "type");
+    let kind_item = fields.required(report, "kind");
+    let Some(type_item) = type_item else {
+        return Kind::Refused;
+    };
+    let Some(name) = type_item.text(report) else {
+        return Kind::Refused;
+    };
+    let (choice, kinds): (Choice, &[(&str, Read)]) = match name {
+        "tcp" => (
+            Choice::Plain,
+            &[("server", tcp::server), ("client", tcp::client)],
+        ),
+        "http" => (Choice::HttpKind, &[("server", http::server)]),
+        "http-kafka" => (Choice::Plain, &[("proxy", http_kafka::proxy)]),
+        "kafka" => (
+            Choice::Plain,
+            &[
+                ("cache_client", kafka::cache_client),
+                ("cache_server", kafka::cache_server),
+                ("client", kafka::client),
+            ],
+        ),
+        _ => (Choice::Plain, NONE),
+    };
+    if kinds.is_empty() {
+        let shown = type_item.quoted(name);
+        if BINDING_TYPES.contains(&name) {
+            type_item.mistake(
+                report,
+                format!("bindings of type {shown} are not supported yet"),
+            );
+        } else {
+            let hint = suggestion(name, TYPES.iter().chain(BINDING_TYPES).copied());
+            type_item.mistake(report, format!("unknown type {shown}{hint}"));
+        }
+        return Kind::Refused;
+    }
+    let read = kind_item.and_then(|item| item.word(report, choice, kinds));
+    read.map_or(Kind::Refused, |read| read(fields, report))
+}
+
+/// Whether an exporter writes events to the standard output.
+fn read_telemetry(item: &Item<'_>, report: &mut Report) -> bool {
+    let mut fields = item.fields(report, Place::Telemetry);
+    let mut stdout_events = false;
+    if let Some(exporters) = fields.optional("exporters") {
+        for entry in exporters.entries(report) {
+            let mut exporter = entry.item.fields(report, Place::Plain);
+            let known = exporter
+                .required(report, "type")
+                .and_then(|item| item.word(report, Choice::ExporterType, &[("stdout", ())]));
+            if known.is_some() {
+                stdout_events = true;
+                exporter.finish(report);
+            }
+        }
+    }
+    fields.finish(report);
+    stdout_events
+}
+
+/// Reports what no value may hold, wherever it stands: variables without a value, repeated keys, tags.
+pub(super) fn check_values(item: &Item<'_>, source: &Source, report: &mut Report) {
+    let unresolved = |text: &str, report: &mut Report| {
+        for one in source.unresolved_in(text) {
+            report.mistake(
+                Spot::Original(one.original),
+                item.path.as_str(),
+                one.message.as_str(),
+            );
+        }
+    };
+    match &item.node.value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => {}
+        Value::Unresolved(text) => unresolved(text, report),
+        Value::Tagged(tag) => item.mistake(report, format!("the tag `!{tag}` is not known")),
+        Value::List(_) => {
+            for item in item.list(report) {
+                check_values(&item, source, report);
+            }
+        }
+        Value::Map(_) => {
+            let mut seen = HashSet::new();
+            for entry in item.entries(report) {
+                if is_unresolved(entry.key) {
+                    unresolved(entry.key, report);
+                    continue; // its path has no proper name
+                }
+                if !seen.insert(entry.key) {
+                    report.mistake(
+                        entry.key_at,
+                        entry.item.path.as_str(),
+                        "this key stands here twice",
+                    );
+                }
+                check_values(&entry.item, source, report);
+            }
+        }
+    }
+}

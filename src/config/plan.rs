@@ -1,0 +1,326 @@
+//! The plan: what a checked configuration comes down to, and all that the cores get to see of it.
+//!
+//! The last step of loading. Plain, immutable, shared as one `Arc` by all cores; nothing is optional that has a default,
+//! every exit is resolved, every pattern and template compiled.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::mistake::Warning;
+use crate::route::{HeaderPattern, MethodPattern, PathTemplate, Template};
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where to listen; never empty.
+    pub listeners: Vec<Listener>,
+    /// The Kafka clusters that routes lead to.
+    pub clusters: Vec<Cluster>,
+    /// Whether a `stdout` exporter asks for events.
+    pub stdout_events: bool,
+    /// What is odd in the file.
+    pub warnings: Vec<Warning>,
+}
+
+/// A `tcp` server.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The namespace of the binding.
+    pub namespace: String,
+    /// The name of the binding.
+    pub name: String,
+    /// The name or address to listen on.
+    pub host: String,
+    /// The ports, each once; 0 is the system's choice, and the only one that may stand in several listeners.
+    pub ports: Vec<u16>,
+    /// First match wins; a connection that matches none is closed.
+    pub routes: Vec<ListenerRoute>,
+}
+
+impl Listener {
+    /// The server for a connection accepted on `address`, where `port` is the port *as configured* (0 stays 0).
+    pub fn route(&self, address: IpAddr, port: u16) -> Option<&Arc<HttpServer>> {
+        let local = SocketAddr::new(address, port);
+        self.routes
+            .iter()
+            .find(|route| route.matches(local))
+            .map(|route| &route.exit)
+    }
+}
+
+/// A route of a listener.
+#[derive(Clone, Debug)]
+pub struct ListenerRoute {
+    /// One of these must match; empty: always.
+    pub when: Vec<ListenerWhen>,
+    /// Where its connections go.
+    pub exit: Arc<HttpServer>,
+}
+
+impl ListenerRoute {
+    fn matches(&self, local: SocketAddr) -> bool {
+        self.when.is_empty() || self.when.iter().any(|when| when.matches(local))
+    }
+}
+
+/// A condition on the local address of a connection.
+#[derive(Clone, Debug, Default)]
+pub struct ListenerWhen {
+    /// Its port is in one of these; empty: any port.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// Its address is in this network.
+    pub cidr: Option<Cidr>,
+}
+
+impl ListenerWhen {
+    fn matches(&self, local: SocketAddr) -> bool {
+        let port =
+            self.ports.is_empty() || self.ports.iter().any(|range| range.contains(&local.port()));
+        port && self.cidr.is_none_or(|cidr| cidr.contains(local.ip()))
+    }
+}
+
+/// A network: an address and the number of leading bits that count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    network: IpAddr,
+    prefix_len: u8,
+}
+
+impl Cidr {
+    /// A network, unless `prefix_len` is longer than the address.
+    pub fn new(network: IpAddr, prefix_len: u8) -> Option<Self> {
+        let bits = if network.is_ipv4() { 32 } else { 128 };
+        (prefix_len <= bits).then_some(Self {
+            network,
+            prefix_len,
+        })
+    }
+
+    /// Whether `address` is in the network. An IPv4 address in IPv6 clothes counts as IPv4.
+    pub fn contains(self, address: IpAddr) -> bool {
+        let differing_from = match (self.network, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros()
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros()
+            }
+            _ => return false,
+        };
+        differing_from >= u32::from(self.prefix_len)
+    }
+}
+
+/// An `http` server.
+#[derive(Clone, Debug)]
+pub struct HttpServer {
+    /// The namespace of the binding.
+    pub namespace: String,
+    /// The name of the binding.
+    pub name: String,
+    /// Headers (lower case) put into every request before routing on is done by the exit.
+    pub overrides: Vec<(String, String)>,
+    /// What a connection may cost.
+    pub limits: HttpLimits,
+    /// First match wins; a request that matches none is 404.
+    pub routes: Vec<HttpRoute>,
+}
+
+/// Bounds of one HTTP connection; own option `options.limits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// `head-bytes-max`: request line and headers, 1 KiB to 1 MiB.
+    pub head_bytes_max: usize,
+    /// `headers-max`: header lines, 8 to 1024.
+    pub headers_max: usize,
+    /// `body-bytes-max`: request body, 0 B to 1 GiB.
+    pub body_bytes_max: usize,
+    /// `pipeline-max`: requests of one connection at work at once, 1 to 1024.
+    pub pipeline_max: usize,
+    /// `header-timeout`: from the first byte of a head to its last, 1 ms to 1 h, as all timeouts here.
+    pub header_timeout: Duration,
+    /// `idle-timeout`: without a request.
+    pub idle_timeout: Duration,
+    /// `body-timeout`: without a byte of a body that is under way.
+    pub body_timeout: Duration,
+    /// `write-timeout`: without the client taking a byte of an answer.
+    pub write_timeout: Duration,
+}
+
+impl Default for HttpLimits {
+    /// A head of 32 KiB and 128 headers, a body of 1 MiB (what Kafka's `message.max.bytes` allows), 64 requests, 10 s for a
+    /// head, 60 s idle, 30 s for the rest.
+    fn default() -> Self {
+        Self {
+            head_bytes_max: 32 << 10,
+            headers_max: 128,
+            body_bytes_max: 1 << 20,
+            pipeline_max: 64,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A route of an `http` server.
+#[derive(Clone, Debug)]
+pub struct HttpRoute {
+    /// One of these must match, with all of its headers (lower-case names); empty: always.
+    pub when: Vec<Vec<(String, HeaderPattern)>>,
+    /// Headers (lower case) put into the request, after those of the server.
+    pub overrides: Vec<(String, String)>,
+    /// Where its requests go.
+    pub exit: Arc<HttpKafka>,
+}
+
+/// An `http-kafka` proxy.
+#[derive(Clone, Debug)]
+pub struct HttpKafka {
+    /// The namespace of the binding.
+    pub namespace: String,
+    /// The name of the binding.
+    pub name: String,
+    /// The request header (lower case) that holds the idempotency key.
+    pub idempotency_header: String,
+    /// How long a request may take, 1 ms to 1 h; own option `options.timeout`.
+    pub timeout: Duration,
+    /// First match wins; a request that matches none is 404.
+    pub routes: Vec<HttpKafkaRoute>,
+}
+
+/// A route of an `http-kafka` proxy.
+#[derive(Clone, Debug)]
+pub struct HttpKafkaRoute {
+    /// One of these must match; empty: always.
+    pub when: Vec<When>,
+    /// What to do with its requests.
+    pub with: With,
+    /// The cluster, as an index into [`Plan::clusters`].
+    pub cluster: usize,
+}
+
+/// A condition on a request.
+#[derive(Clone, Debug)]
+pub struct When {
+    /// The method; `None`: any.
+    pub method: Option<MethodPattern>,
+    /// The path without its query; `None`: any.
+    pub path: Option<PathTemplate>,
+}
+
+/// What a mapping route does.
+#[derive(Clone, Debug)]
+pub enum With {
+    /// Writes a record.
+    Produce {
+        /// The topic. A literal is a legal name; what a template renders is to be checked.
+        topic: Template,
+        /// When a record counts as written.
+        acks: Acks,
+        /// The key; `None`: a null key.
+        key: Option<Template>,
+        /// Record headers to add, in order.
+        overrides: Vec<(String, Template)>,
+    },
+    /// Answers with records.
+    Fetch {
+        /// The topic. A literal is a legal name; what a template renders is to be checked.
+        topic: Template,
+        /// A record must match one of these; empty: any record.
+        filters: Vec<Filter>,
+        /// Whether to answer with a JSON array of all matches instead of the first.
+        merge: bool,
+    },
+}
+
+impl With {
+    /// The topic it writes to or reads.
+    pub fn topic(&self) -> &Template {
+        match self {
+            Self::Produce { topic, .. } | Self::Fetch { topic, .. } => topic,
+        }
+    }
+}
+
+/// A condition on a record; all parts must match.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// The record's key; `None`: any.
+    pub key: Option<Template>,
+    /// Record headers and their values.
+    pub headers: Vec<(String, Template)>,
+}
+
+/// When a record counts as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// When it is sent.
+    None,
+    /// When the leader has it.
+    LeaderOnly,
+    /// When all replicas that are in sync have it.
+    InSyncReplicas,
+}
+
+/// A Kafka cluster: a `kafka` client with its `tcp` client.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// The namespace of the kafka client.
+    pub namespace: String,
+    /// The name of the kafka client.
+    pub name: String,
+    /// Hosts and ports to ask for the cluster's brokers; never empty.
+    pub servers: Vec<(String, u16)>,
+    /// Topics to read from the start on; each once.
+    pub bootstrap: Vec<String>,
+    /// Topics to create at the start if they are missing; own option `options.create`.
+    pub create: Vec<CreateTopic>,
+    /// The host and port to connect to in place of every broker's own, if the tcp client has options.
+    pub connect_to: Option<(String, u16)>,
+}
+
+/// A topic to create if it is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateTopic {
+    /// Its name.
+    pub name: String,
+    /// Its number of partitions, 1 to 10,000.
+    pub partitions: i32,
+    /// Its number of replicas; -1: the broker's default.
+    pub replication_factor: i16,
+    /// Its configuration, such as `cleanup.policy`.
+    pub configs: Vec<(String, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_can_be_shared_by_all_cores() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Plan>();
+    }
+
+    #[test]
+    fn a_network_contains_its_addresses() {
+        let contains = |network: &str, prefix_len, address: &str| {
+            Cidr::new(network.parse().unwrap(), prefix_len)
+                .unwrap()
+                .contains(address.parse().unwrap())
+        };
+        assert!(contains("10.0.0.0", 8, "10.255.0.1"));
+        assert!(!contains("10.0.0.0", 8, "11.0.0.1"));
+        assert!(contains("10.0.0.0", 0, "11.0.0.1"));
+        assert!(contains("10.0.0.1", 32, "10.0.0.1"));
+        assert!(contains("10.0.0.0", 8, "::ffff:10.1.1.1"));
+        assert!(contains("fd00::", 8, "fd12::1"));
+        assert!(!contains("fd00::", 8, "10.0.0.1"));
+        assert_eq!(Cidr::new("10.0.0.0".parse().unwrap(), 33), None);
+    }
+}

@@ -1,0 +1,524 @@
+//! Whole files through [`load`]: one fixture per mistake, every file of `config/`, every entry of the "not yet" tables.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::unsupported::{self, Choice, Place};
+use super::*;
+
+/// The environment that fixtures see.
+fn env(name: &str) -> Option<String> {
+    match name {
+        "KAFKA_BOOTSTRAP_SERVER" => Some("kafka:9092".into()),
+        "EMPTY" => Some(String::new()),
+        "DB_PASSWORD" => Some("hunter2 is my password".into()),
+        "BROKEN" => Some("[0.0.0.0".into()),
+        _ => None,
+    }
+}
+
+fn yaml_files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = files
+        .filter(|file| file.extension().is_some_and(|end| end == "yaml"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn load_file(file: &Path) -> Result<Plan, String> {
+    let text = fs::read_to_string(file).unwrap();
+    load(&file.file_name().unwrap().to_string_lossy(), &text, &env)
+        .map_err(|mistakes| lines(&mistakes))
+}
+
+fn lines(mistakes: &[Mistake]) -> String {
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    lines.join(
+        "
+",
+    ) + "
+"
+}
+
+/// The smallest file that works; `edits` replace a text of it, which must be there.
+fn edited(edits: &[(&str, &str)]) -> String {
+    let mut text = SMALL.to_owned();
+    for (from, to) in edits {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    text
+}
+
+fn plan(text: &str) -> Plan {
+    load("zilla.yaml", text, &env).unwrap_or_else(|mistakes| panic!("{}\n{text}", lines(&mistakes)))
+}
+
+fn refusal(text: &str) -> String {
+    load("zilla.yaml", text, &env).map_or_else(|mistakes| lines(&mistakes), |_| "no mistake".into())
+}
+
+const SMALL: &str = "
+name: example
+bindings:
+  north:
+    type: tcp
+    kind: server
+    options: {host: 0.0.0.0, port: 7114}
+    exit: http
+  http:
+    type: http
+    kind: server
+    exit: mapping
+  mapping:
+    type: http-kafka
+    kind: proxy
+    routes:
+      - with: {capability: produce, topic: items}
+        exit: cache_client
+  cache_client:
+    type: kafka
+    kind: cache_client
+    exit: cache_server
+  cache_server:
+    type: kafka
+    kind: cache_server
+    exit: client
+  client:
+    type: kafka
+    kind: client
+    options: {servers: [\"kafka:9092\"]}
+    exit: tcp
+  tcp:
+    type: tcp
+    kind: client
+";
+
+#[test]
+fn every_fixture_is_refused_with_the_expected_messages() {
+    let mut wrong = Vec::new();
+    for file in yaml_files("tests/config") {
+        let expected = fs::read_to_string(file.with_extension("txt")).unwrap_or_default();
+        let found = load_file(&file).err().unwrap_or_default();
+        if expected.is_empty() || found != expected {
+            wrong.push(format!(
+                "{}: expected\n{expected}found\n{found}",
+                file.display()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_of_config_loads_without_a_warning() {
+    for file in yaml_files("config") {
+        let plan = load_file(&file).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert!(
+            plan.warnings.is_empty(),
+            "{}: {:?}",
+            file.display(),
+            plan.warnings
+        );
+        assert_eq!(plan.clusters[0].servers, [("kafka".to_owned(), 9092)]);
+    }
+}
+
+/// A file with the unsupported `key` in a map of the kind `place`.
+fn with_key(place: Place, key: &str) -> String {
+    let entry = format!("{key}: [x]");
+    let flow = |before: &str, after: &str| edited(&[(before, &after.replace('@', &entry))]);
+    match place {
+        Place::Plain => panic!("a plain place has no such keys"),
+        Place::File => flow("name: example", "name: example\n@"),
+        Place::Telemetry => flow("name: example", "name: example\ntelemetry: {@}"),
+        Place::Binding => flow("kind: proxy", "kind: proxy\n    @"),
+        Place::TcpClient => flow(
+            "    type: tcp\n    kind: client",
+            "    type: tcp\n    @\n    kind: client",
+        ),
+        Place::Route => flow("      - with", "      - @\n        with"),
+        Place::TcpWhen => flow(
+            "    exit: http\n",
+            "    routes: [{when: [{@}], exit: http}]\n",
+        ),
+        Place::HttpServerOptions => flow("exit: mapping", "options: {@}\n    exit: mapping"),
+        Place::AccessControl => flow(
+            "exit: mapping",
+            "options: {access-control: {policy: same-origin, @}}\n    exit: mapping",
+        ),
+        Place::HttpKafkaOptions => flow("kind: proxy", "kind: proxy\n    options: {@}"),
+        Place::Produce => flow("topic: items", "topic: items, @"),
+        Place::Fetch => flow(
+            "capability: produce, topic: items",
+            "capability: fetch, topic: items, @",
+        ),
+        Place::CacheClientTopic => flow(
+            "exit: cache_server",
+            "options: {topics: [{name: a, @}]}\n    exit: cache_server",
+        ),
+        Place::CacheServerTopic => flow(
+            "exit: client",
+            "options: {topics: [{name: a, @}]}\n    exit: client",
+        ),
+        Place::KafkaClientOptions => flow("options: {servers", "options: {@, servers"),
+        Place::KafkaClientWhen => flow(
+            "exit: tcp",
+            "routes: [{when: [{topic: a, @}], exit: tcp}]\n    exit: tcp",
+        ),
+    }
+}
+
+/// A file with the unsupported `word` as the value of a key of the kind `choice`.
+fn with_word(choice: Choice, word: &str) -> String {
+    let flow = |before: &str, after: &str| edited(&[(before, &after.replace('@', word))]);
+    match choice {
+        Choice::Plain => panic!("a plain choice has no such words"),
+        Choice::ExporterType => flow(
+            "name: example",
+            "name: example\ntelemetry: {exporters: {a: {type: @}}}",
+        ),
+        Choice::AccessControlPolicy => flow(
+            "exit: mapping",
+            "options: {access-control: {policy: @}}\n    exit: mapping",
+        ),
+        Choice::DefaultOffset => flow(
+            "exit: client",
+            "options: {topics: [{name: a, defaultOffset: @}]}\n    exit: client",
+        ),
+        Choice::DeltaType => flow(
+            "exit: client",
+            "options: {topics: [{name: a, deltaType: @}]}\n    exit: client",
+        ),
+        Choice::HttpKind => flow("type: http\n    kind: server", "type: http\n    kind: @"),
+    }
+}
+
+#[test]
+fn every_entry_of_the_not_yet_tables_is_refused_as_such() {
+    for (place, keys) in unsupported::KEYS {
+        for key in *keys {
+            let refused = refusal(&with_key(*place, key));
+            assert!(
+                refused.ends_with(&format!("{key}: not supported yet\n")),
+                "{place:?}: {refused}"
+            );
+            assert_eq!(refused.lines().count(), 1, "{refused}");
+        }
+    }
+    for (choice, words) in unsupported::WORDS {
+        for word in *words {
+            let refused = refusal(&with_word(*choice, word));
+            assert!(
+                refused.contains(&format!("`{word}` is not supported yet\n")),
+                "{choice:?}: {refused}"
+            );
+        }
+    }
+    for name in unsupported::BINDING_TYPES {
+        let refused = refusal(&edited(&[("type: http\n", &format!("type: {name}\n"))]));
+        assert!(
+            refused.contains(&format!(
+                "bindings of type `{name}` are not supported yet\n"
+            )),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn an_unsupported_key_that_asks_for_nothing_is_no_mistake() {
+    plan(&edited(&[
+        ("name: example", "name: example\nguards: {}\nvaults:\n"),
+        ("- with", "- guarded: {}\n        with"),
+    ]));
+}
+
+#[test]
+fn the_defaults_are_in_the_plan() {
+    let plan = plan(SMALL);
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+    assert!(!plan.stdout_events);
+    let listener = &plan.listeners[0];
+    assert_eq!(
+        (listener.namespace.as_str(), listener.name.as_str()),
+        ("example", "north")
+    );
+    assert_eq!(
+        (listener.host.as_str(), &*listener.ports),
+        ("0.0.0.0", &[7114][..])
+    );
+    let server = listener.route("127.0.0.1".parse().unwrap(), 7114).unwrap();
+    assert_eq!(server.limits, HttpLimits::default());
+    let proxy = &server.routes[0].exit;
+    assert_eq!(proxy.idempotency_header, "idempotency-key");
+    assert_eq!(proxy.timeout, Duration::from_secs(30));
+    let With::Produce {
+        topic,
+        acks,
+        key,
+        overrides,
+    } = &proxy.routes[0].with
+    else {
+        panic!("a produce route")
+    };
+    assert_eq!(
+        (topic.as_literal(), *acks, key.is_none(), overrides.len()),
+        (Some("items"), Acks::InSyncReplicas, true, 0)
+    );
+    let cluster = &plan.clusters[proxy.routes[0].cluster];
+    assert_eq!(
+        (cluster.name.as_str(), cluster.connect_to.as_ref()),
+        ("client", None)
+    );
+}
+
+#[test]
+fn the_options_are_in_the_plan() {
+    let plan = plan(&edited(&[
+        ("name: example", "name: example\ntelemetry: {exporters: {out: {type: stdout}}}"),
+        ("port: 7114", "port: [0, \"8001-8003\", \"9000\"]"),
+        (
+            "exit: mapping",
+            "options:
+      versions: [http/1.1]
+      access-control: {policy: same-origin}
+      overrides: {X-Gateway: sluice}
+      limits: {head-bytes-max: 16KiB, headers-max: 64, body-bytes-max: 2MB, pipeline-max: 8, header-timeout: 1s,
+        idle-timeout: PT2M, body-timeout: 500ms, write-timeout: 1.5s}
+    routes:
+      - when: [{headers: {':path': /a*, Accept: text/*}}, {}]
+        with: {headers: {overrides: {x-a: '1'}}}
+        exit: mapping",
+        ),
+        (
+            "    routes:
+      - with: {capability: produce, topic: items}",
+            "    options: {timeout: 5s, idempotency: {header: X-Key}}
+    routes:
+      - when: [{method: PUT|POST, path: '/{tenant}/{id}'}, {path: '/x/{id};{tenant}'}]
+        with:
+          capability: produce
+          topic: items-${params.tenant}
+          acks: leader_only
+          key: ${params.id}-${query.part}
+          overrides: {trace: '${headers.traceparent}', Key: '${idempotencyKey}'}
+        exit: cache_client
+      - with:
+          capability: fetch
+          topic: items
+          filters: [{key: k, headers: {a: b}}, {headers: {c: d}}]
+          merge: {content-type: application/json, patch: {initial: '[]', path: /-}}",
+        ),
+        ("exit: client", "options: {bootstrap: [items, events], topics: [{name: items, defaultOffset: historical, deltaType: none}]}\n    exit: client"),
+        (
+            "options: {servers: [\"kafka:9092\"]}",
+            "options:
+      servers: ['a:1,b:2', '[::1]:3']
+      create: [{name: items, partitions: 3, replication-factor: 2, configs: {cleanup.policy: compact, retention.ms: 1000}}, {name: e}]",
+        ),
+        ("    type: tcp\n    kind: client", "    type: tcp\n    kind: client\n    options: {host: proxy, port: 9999}"),
+    ]));
+    assert!(plan.stdout_events);
+    assert_eq!(plan.listeners[0].ports, [0, 8001, 8002, 8003, 9000]);
+    let server = plan.listeners[0]
+        .route("::1".parse().unwrap(), 8002)
+        .unwrap();
+    assert_eq!(
+        server.overrides,
+        [("x-gateway".to_owned(), "sluice".to_owned())]
+    );
+    let limits = HttpLimits {
+        head_bytes_max: 16 << 10,
+        headers_max: 64,
+        body_bytes_max: 2_000_000,
+        pipeline_max: 8,
+        header_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(120),
+        body_timeout: Duration::from_millis(500),
+        write_timeout: Duration::from_millis(1_500),
+    };
+    assert_eq!(server.limits, limits);
+    let route = &server.routes[0];
+    assert_eq!(
+        (
+            route.when.len(),
+            route.when[0].len(),
+            route.when[0][1].0.as_str()
+        ),
+        (2, 2, "accept")
+    );
+    assert_eq!(route.overrides, [("x-a".to_owned(), "1".to_owned())]);
+    let proxy = &route.exit;
+    assert_eq!(
+        (proxy.timeout, proxy.idempotency_header.as_str()),
+        (Duration::from_secs(5), "x-key")
+    );
+    assert!(
+        matches!(&proxy.routes[0].with, With::Produce { acks: Acks::LeaderOnly, overrides, .. } if overrides[1].0 == "Key")
+    );
+    let With::Fetch {
+        filters,
+        merge: true,
+        ..
+    } = &proxy.routes[1].with
+    else {
+        panic!("a merged fetch route")
+    };
+    assert_eq!((filters.len(), filters[1].key.is_none()), (2, true));
+    let cluster = &plan.clusters[0];
+    assert_eq!(
+        cluster.servers,
+        [
+            ("a".to_owned(), 1),
+            ("b".to_owned(), 2),
+            ("::1".to_owned(), 3)
+        ]
+    );
+    assert_eq!(cluster.bootstrap, ["items", "events"]);
+    assert_eq!(cluster.connect_to, Some(("proxy".to_owned(), 9999)));
+    assert_eq!(
+        (
+            cluster.create[0].partitions,
+            cluster.create[0].replication_factor
+        ),
+        (3, 2)
+    );
+    assert_eq!(
+        cluster.create[0].configs[1],
+        ("retention.ms".to_owned(), "1000".to_owned())
+    );
+    assert_eq!(
+        (
+            cluster.create[1].partitions,
+            cluster.create[1].replication_factor
+        ),
+        (1, -1)
+    );
+}
+
+#[test]
+fn listener_routes_are_taken_by_port_and_network() {
+    let routes = "routes:
+      - when: [{port: 7114, cidr: 10.0.0.0/8}]
+        exit: http
+      - when: [{port: \"7115-7116\"}]
+        exit: http
+";
+    let plan = plan(&edited(&[
+        ("port: 7114", "port: \"7114-7117\""),
+        ("exit: http\n", routes),
+    ]));
+    let is_taken = |address: &str, port| {
+        plan.listeners[0]
+            .route(address.parse().unwrap(), port)
+            .is_some()
+    };
+    assert!(is_taken("10.1.2.3", 7114));
+    assert!(!is_taken("127.0.0.1", 7114));
+    assert!(is_taken("127.0.0.1", 7116));
+    assert!(!is_taken("127.0.0.1", 7117));
+}
+
+#[test]
+fn documents_are_namespaces_that_can_lead_to_each_other() {
+    let second = SMALL
+        .replace("name: example", "name: second")
+        .replace("7114", "7115");
+    let second = second.replace("exit: cache_client", "exit: example:cache_client");
+    let plan = plan(&format!("---{SMALL}---{second}---\n"));
+    assert_eq!(
+        plan.listeners
+            .iter()
+            .map(|listener| listener.namespace.as_str())
+            .collect::<Vec<_>>(),
+        ["example", "second"]
+    );
+    assert_eq!(
+        plan.clusters.len(),
+        1,
+        "one client, however many lead to it"
+    );
+    assert_eq!(
+        plan.warnings.len(),
+        4,
+        "the second document's kafka bindings: {:?}",
+        plan.warnings
+    );
+}
+
+#[test]
+fn topics_choose_clusters_by_route() {
+    let other = "
+  other_server: {type: kafka, kind: cache_server, options: {bootstrap: [audit]}, exit: other_client}
+  other_client: {type: kafka, kind: client, options: {servers: ['other:9092']}, exit: tcp}
+";
+    let routes = "routes: [{when: [{topic: aud*}, {topic: logs}], exit: other_server}]\n    exit: cache_server";
+    let produce = "{with: {capability: produce, topic: audit}, exit: cache_client}";
+    let text = edited(&[
+        ("exit: cache_server", routes),
+        ("      - with", &format!("      - {produce}\n      - with")),
+    ]);
+    let plan = plan(&format!("{}{other}", text.trim_end()));
+    let routes = &plan.listeners[0].routes[0].exit.routes[0].exit.routes;
+    let names: Vec<&str> = routes
+        .iter()
+        .map(|route| plan.clusters[route.cluster].name.as_str())
+        .collect();
+    assert_eq!(names, ["other_client", "client"]);
+    assert_eq!(plan.clusters[routes[0].cluster].bootstrap, ["audit"]);
+}
+
+#[test]
+fn what_is_odd_is_a_warning_with_its_place() {
+    let plan = plan(&edited(&[
+        (
+            "exit: http\n",
+            "exit: http\n    routes: [{when: [{port: 99}]}]\n",
+        ),
+        (
+            "exit: mapping",
+            "options: {versions: [http/1.1, h2]}\n    exit: mapping",
+        ),
+        ("- with", "- when: [{method: get}]\n        with"),
+        ("exit: tcp", "routes: [{when: [{topic: '*'}], exit: tcp}]"),
+        (
+            "bindings:",
+            "bindings:\n  lonely: {type: tcp, kind: client}",
+        ),
+    ]));
+    let warnings: Vec<String> = plan.warnings.iter().map(ToString::to_string).collect();
+    let expected = [
+        "zilla.yaml:4:3: bindings.lonely: no listener leads here; it is not started",
+        "zilla.yaml:10:15: bindings.north.routes[0]: a route without `exit` is Zilla 1.x; the `exit` of the binding is used",
+        "zilla.yaml:10:29: bindings.north.routes[0].when[0].port: never matches: the server does not listen there",
+        "zilla.yaml:14:26: bindings.http.options.versions: `h2` is not supported yet; the server speaks `http/1.1`",
+        "zilla.yaml:20:25: bindings.mapping.routes[0].when[0].method: `get` does not match `GET`: methods are case-sensitive",
+        "zilla.yaml:35:15: bindings.client.routes: `routes` of a kafka client are Zilla 1.x; give them to its cache_server",
+    ];
+    assert_eq!(warnings, expected);
+}
+
+#[test]
+fn no_text_makes_the_loader_panic() {
+    let file = &yaml_files("config")[0];
+    let text = fs::read_to_string(file).unwrap();
+    let letters: Vec<char> = text.chars().collect();
+    for cut in (0..letters.len()).step_by(31) {
+        let _ = load("cut.yaml", &letters[..cut].iter().collect::<String>(), &env);
+        let mut without: Vec<char> = letters.clone();
+        without.remove(cut);
+        let _ = load("without.yaml", &without.iter().collect::<String>(), &env);
+        for other in ['{', '*', '\0', '\u{E000}', '-'] {
+            let mut changed = letters.clone();
+            changed[cut] = other;
+            let _ = load("changed.yaml", &changed.iter().collect::<String>(), &env);
+        }
+    }
+}

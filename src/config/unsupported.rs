@@ -1,0 +1,111 @@
+//! What Zilla knows and this version does not build yet: the one table of refused keys, values and binding types.
+//!
+//! No key is accepted and ignored. A key is either read by the checks of its place, or stands here and is refused as "not
+//! supported yet", or is unknown; a test walks the tables and shows that each entry is refused.
+
+/// A map of the file with keys of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A map in which everything known is supported.
+    Plain,
+    File,
+    Telemetry,
+    Binding,
+    TcpClient,
+    Route,
+    TcpWhen,
+    HttpServerOptions,
+    AccessControl,
+    HttpKafkaOptions,
+    Produce,
+    Fetch,
+    CacheClientTopic,
+    CacheServerTopic,
+    KafkaClientOptions,
+    KafkaClientWhen,
+}
+
+/// Keys that are refused as not supported yet.
+pub(super) const KEYS: &[(Place, &[&str])] = &[
+    (Place::File, &["vaults", "guards", "catalogs", "stores"]),
+    (Place::Telemetry, &["attributes", "metrics"]),
+    (Place::Binding, &["vault", "catalog", "entry", "telemetry"]),
+    (
+        Place::TcpClient,
+        &["vault", "catalog", "entry", "telemetry", "routes"],
+    ),
+    (Place::Route, &["guarded"]),
+    (Place::TcpWhen, &["authority"]),
+    (Place::HttpServerOptions, &["authorization", "requests"]),
+    (Place::AccessControl, &["allow", "max-age", "expose"]),
+    (Place::HttpKafkaOptions, &["correlation"]),
+    (Place::Produce, &["reply-to", "correlation-id", "async"]),
+    (Place::Fetch, &["from", "limit"]),
+    (Place::CacheClientTopic, &["key", "value"]),
+    (Place::CacheServerTopic, &["key", "value", "transforms"]),
+    (Place::KafkaClientOptions, &["authorization", "sasl"]),
+    (Place::KafkaClientWhen, &["groupId"]),
+];
+
+/// A key whose value is one of a few words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// Everything known is supported.
+    Plain,
+    ExporterType,
+    AccessControlPolicy,
+    DefaultOffset,
+    DeltaType,
+    HttpKind,
+}
+
+/// Words that are refused as not supported yet.
+pub(super) const WORDS: &[(Choice, &[&str])] = &[
+    (Choice::ExporterType, &["prometheus", "otlp"]),
+    (Choice::AccessControlPolicy, &["cross-origin"]),
+    (Choice::DefaultOffset, &["live"]),
+    (Choice::DeltaType, &["json_patch"]),
+    (Choice::HttpKind, &["client"]),
+];
+
+/// Binding types that are refused as not supported yet, with all their kinds.
+pub(super) const BINDING_TYPES: &[&str] = &[
+    "amqp",
+    "asyncapi",
+    "echo",
+    "fan",
+    "filesystem",
+    "grpc",
+    "grpc-kafka",
+    "http-filesystem",
+    "kafka-grpc",
+    "kafka-proxy",
+    "mcp",
+    "mqtt",
+    "mqtt-kafka",
+    "openapi",
+    "openapi-asyncapi",
+    "pgsql",
+    "pgsql-kafka",
+    "proxy",
+    "risingwave",
+    "sse",
+    "sse-kafka",
+    "tls",
+    "ws",
+];
+
+/// The keys of `place` that are not supported yet.
+pub(super) fn keys(place: Place) -> &'static [&'static str] {
+    KEYS.iter()
+        .find(|(known, _)| *known == place)
+        .map_or(&[], |(_, keys)| keys)
+}
+
+/// The words of `choice` that are not supported yet.
+pub(super) fn words(choice: Choice) -> &'static [&'static str] {
+    WORDS
+        .iter()
+        .find(|(known, _)| *known == choice)
+        .map_or(&[], |(_, words)| words)
+}

@@ -1,0 +1,153 @@
+//! From what went wrong to what the client is told: the one table of statuses.
+//!
+//! Grouped by whose fault it is, so that status and retry advice follow from the variant. Rule: a client is told 4xx only for what it can mend, and never told
+//! that a record is lost, or stored, when that is not known.
+
+use crate::http::Problem;
+use crate::kafka::error_code::ErrorCode;
+use crate::kafka::producer::{ProduceFault, Unavailable};
+use crate::route::Missing;
+
+/// Seconds after which a client may try again when the cluster or this gateway could not serve it.
+const RETRY_AFTER_S: u32 = 1;
+
+/// Why a request was not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestError {
+    /// No route matches.
+    NoRoute,
+    /// An expression of the route finds nothing in the request.
+    Missing(Missing),
+    /// The rendered topic is no legal name.
+    TopicName(String),
+    /// There is no such item.
+    NotFound,
+    /// The record could not be stored, or nobody knows.
+    Produce(ProduceFault),
+    /// Bodies under way on this core take too much memory.
+    BodiesOverloaded,
+    /// The topic could not be opened in time.
+    TopicUnavailable {
+        /// Its name.
+        topic: String,
+        /// What the broker said.
+        reason: Option<ErrorCode>,
+    },
+    /// The topic is still being read.
+    Warming {
+        /// Its name.
+        topic: String,
+    },
+    /// The collection does not fit the cache.
+    NotCached {
+        /// Its name.
+        topic: String,
+        /// The cache's bytes on this core.
+        budget_bytes: usize,
+    },
+    /// Too many collections of the topic are being read at once.
+    CollectionsOverloaded {
+        /// Its name.
+        topic: String,
+    },
+    /// What is not cached was looked for in Kafka without an end in sight.
+    ColdReadTooLong {
+        /// Its name.
+        topic: String,
+        /// Bytes that were looked at.
+        read_bytes: usize,
+    },
+    /// Kafka could not be asked for what is not cached.
+    ColdReadFailed {
+        /// Its name.
+        topic: String,
+    },
+}
+
+impl RequestError {
+    /// The answer.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::NoRoute => Problem::new(404).detail("no route matches this method and path"),
+            Self::Missing(missing) => Problem::new(400).detail(&missing.to_string()),
+            Self::TopicName(name) => Problem::new(400).detail("the request names a topic that Kafka does not allow").member("topic", name),
+            Self::NotFound => Problem::new(404).detail("there is no such item"),
+            Self::Produce(fault) => produce_problem(*fault),
+            Self::BodiesOverloaded => retriable("too many request bodies are under way"),
+            Self::TopicUnavailable { topic, reason } => {
+                let problem = retriable("the topic cannot be read at the moment").member("topic", topic);
+                reason.map_or(problem.clone(), |reason| problem.member("kafka_error", reason.name()))
+            }
+            Self::Warming { topic } => retriable("the topic is still being read").member("topic", topic),
+            Self::NotCached { topic, budget_bytes } => Problem::new(503)
+                .detail("the collection does not fit the cache: give it more with --cache-bytes")
+                .member("topic", topic)
+                .number("cache_bytes", *budget_bytes as u64),
+            Self::CollectionsOverloaded { topic } => retriable("too many clients are reading this collection").member("topic", topic),
+            Self::ColdReadTooLong { topic, read_bytes } => Problem::new(503)
+                .detail("the item is not in the cache, and looking for it in Kafka was given up: give the cache more with --cache-bytes")
+                .member("topic", topic)
+                .number("read_bytes", *read_bytes as u64),
+            Self::ColdReadFailed { topic } => retriable("the item is not in the cache, and Kafka cannot be asked").member("topic", topic),
+        }
+    }
+}
+
+fn retriable(detail: &str) -> Problem {
+    Problem::new(503).detail(detail).retry_after(RETRY_AFTER_S)
+}
+
+fn produce_problem(fault: ProduceFault) -> Problem {
+    match fault {
+        ProduceFault::Overloaded { queued_max, .. } => retriable("too many records are waiting to be stored; this one was not").number("queued_bytes_max", queued_max as u64),
+        ProduceFault::TooLarge { batch_bytes_max } => {
+            Problem::new(413).detail("the record is larger than the topic's max.message.bytes").number("max_message_bytes", batch_bytes_max as u64)
+        }
+        ProduceFault::Unavailable(Unavailable::Unreachable) => retriable("Kafka cannot be reached; the record was not stored"),
+        ProduceFault::Unavailable(Unavailable::Broker(reason)) => retriable("Kafka cannot take the record now; it was not stored").member("kafka_error", reason.name()),
+        ProduceFault::Unavailable(Unavailable::Deadline) => retriable("the record could not be sent in time; it was not stored"),
+        ProduceFault::OutcomeUnknown => Problem::new(504).detail("Kafka did not answer in time; whether the record is stored is not known"),
+        ProduceFault::Rejected(reason) => rejected(reason),
+    }
+}
+
+/// What the broker refuses for good: the client's doing only where the record itself is at fault.
+fn rejected(reason: ErrorCode) -> Problem {
+    let (status, detail) = match reason {
+        ErrorCode::INVALID_RECORD => (400, "Kafka refuses the record: a compacted topic needs a key"),
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED => (502, "the gateway may not write to the topic"),
+        _ => (502, "Kafka refuses the record"),
+    };
+    Problem::new(status).detail(detail).member("kafka_error", reason.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(error: &RequestError) -> u16 {
+        error.problem().into_response().0.status
+    }
+
+    #[test]
+    fn only_what_the_client_can_mend_is_its_fault() {
+        let produce = |fault| status(&RequestError::Produce(fault));
+        assert_eq!(produce(ProduceFault::OutcomeUnknown), 504);
+        assert_eq!(produce(ProduceFault::Unavailable(Unavailable::Unreachable)), 503);
+        assert_eq!(produce(ProduceFault::Unavailable(Unavailable::Deadline)), 503);
+        assert_eq!(produce(ProduceFault::Overloaded { queued: 1, queued_max: 1 }), 503);
+        assert_eq!(produce(ProduceFault::TooLarge { batch_bytes_max: 1 }), 413);
+        assert_eq!(produce(ProduceFault::Rejected(ErrorCode::INVALID_RECORD)), 400);
+        assert_eq!(produce(ProduceFault::Rejected(ErrorCode::TOPIC_AUTHORIZATION_FAILED)), 502);
+        assert_eq!(status(&RequestError::NoRoute), 404);
+        assert_eq!(status(&RequestError::Missing(Missing { expression: "params.id".into() })), 400);
+    }
+
+    #[test]
+    fn what_may_be_tried_again_says_when() {
+        let (head, _) = RequestError::Produce(ProduceFault::Unavailable(Unavailable::Unreachable)).problem().into_response();
+        assert_eq!(head.headers.get("retry-after"), Some(&b"1"[..]));
+        let (head, _) = RequestError::Produce(ProduceFault::OutcomeUnknown).problem().into_response();
+        assert_eq!(head.headers.get("retry-after"), None, "repeating it could store it twice");
+    }
+}

@@ -1,0 +1,177 @@
+//! One core from its first task to its last: clients, topics, listeners, then messages until the drain.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use futures_lite::FutureExt;
+
+use super::startup::{self, Shared};
+use super::{CoreMessage, CoreSocket};
+use crate::kafka::client::Client;
+use crate::kafka::producer::Limits;
+use crate::kafka::topics::floors::FloorsOfCore;
+use crate::kafka::topics::{CacheMessage, Topics, TopicsParts};
+use crate::net::accept;
+use crate::net::service::Service;
+use crate::runtime::net::Listener;
+use crate::runtime::notify::Notify;
+use crate::runtime::placement::CoreId;
+use crate::runtime::{self, CoreStart, with_deadline};
+
+/// How long a drain waits for what is in flight, and then for records without an outcome.
+const DRAIN_WAIT: Duration = Duration::from_secs(10);
+/// Messages taken before others get their turn.
+const MESSAGES_PER_TURN: usize = 64;
+
+/// What the message pump raises.
+#[derive(Default)]
+struct Signals {
+    drain: Notify,
+    draining: Cell<bool>,
+    topics_created: Notify,
+}
+
+/// Runs one core until it is drained.
+pub(super) async fn run(start: CoreStart, shared: Arc<Shared>, sockets: Vec<CoreSocket>, ready: mpsc::Sender<()>) {
+    let clients = clients(&start, &shared);
+    let topics = topics(&start, &shared, &clients);
+    let signals = Rc::new(Signals::default());
+    runtime::spawn(pump(start.id, shared.clone(), topics.clone(), signals.clone()));
+    prepare(&start, &shared, &clients, &topics, &signals).await;
+    let service = Service::new(start.deadlines.clone(), clients.clone(), topics);
+    let stops: Vec<Rc<Notify>> = sockets.into_iter().filter_map(|socket| listen(socket, &shared, &service)).collect();
+    // The main thread has gone only if the process is ending anyway.
+    let _ = ready.send(());
+    if !signals.draining.get() {
+        signals.drain.notified().await;
+    }
+    for stop in stops {
+        stop.notify();
+    }
+    drain(&start, &service, &clients).await;
+}
+
+fn clients(start: &CoreStart, shared: &Arc<Shared>) -> Vec<Client> {
+    let clusters = shared.plan.clusters.iter().zip(&shared.floors);
+    let client = |(cluster, floors): (&crate::config::Cluster, &Arc<_>)| {
+        let servers = cluster.connect_to.clone().map_or_else(|| cluster.servers.clone(), |server| vec![server]);
+        let floors = FloorsOfCore::new(Arc::clone(floors));
+        let on_acked = Box::new(move |topic: &str, partition, next_offset| floors.raise(topic, partition, next_offset));
+        Client::new(servers, Limits::default(), start.id.0 as u64, start.deadlines.clone(), on_acked)
+    };
+    clusters.map(client).collect()
+}
+
+fn topics(start: &CoreStart, shared: &Arc<Shared>, clients: &[Client]) -> Vec<Topics> {
+    let count = clients.len().max(1);
+    let topics = |(cluster, client): (usize, &Client)| {
+        let mailboxes = shared.clone();
+        let send = move |to: CoreId, message: CacheMessage| match mailboxes.mailboxes[to.0].send_data(CoreMessage::Cache(message)) {
+            Err(CoreMessage::Cache(refused)) => Err(refused),
+            Ok(()) | Err(_) => Ok(()),
+        };
+        Topics::new(TopicsParts {
+            core: start.id,
+            cores: start.cores,
+            cluster,
+            client: client.clone(),
+            deadlines: start.deadlines.clone(),
+            floors: shared.floors[cluster].clone(),
+            send: Box::new(send),
+            budget_bytes: shared.cache_bytes / count,
+        })
+    };
+    clients.iter().enumerate().map(topics).collect()
+}
+
+/// Hands out what other cores and the helper send.
+async fn pump(id: CoreId, shared: Arc<Shared>, topics: Vec<Topics>, signals: Rc<Signals>) {
+    let mailbox = &shared.mailboxes[id.0];
+    loop {
+        let first = std::future::poll_fn(|context| mailbox.poll_take(context)).await;
+        dispatch(first, &topics, &signals);
+        for _ in 1..MESSAGES_PER_TURN {
+            let Some(message) = mailbox.take() else { break };
+            dispatch(message, &topics, &signals);
+        }
+        runtime::yield_now().await;
+    }
+}
+
+fn dispatch(message: CoreMessage, topics: &[Topics], signals: &Signals) {
+    match message {
+        CoreMessage::Drain => {
+            signals.draining.set(true);
+            signals.drain.notify();
+        }
+        CoreMessage::TopicsCreated => signals.topics_created.notify(),
+        CoreMessage::Cache(message) => {
+            if let Some(topics) = topics.get(message.cluster()) {
+                topics.handle_message(message);
+            }
+        }
+    }
+}
+
+/// Creates topics (core 0, the others wait for it) and reads the bootstrap ones.
+async fn prepare(start: &CoreStart, shared: &Arc<Shared>, clients: &[Client], topics: &[Topics], signals: &Rc<Signals>) {
+    let plan = &shared.plan;
+    let deadline = start.deadlines.deadline();
+    if plan.clusters.iter().any(|cluster| !cluster.create.is_empty()) {
+        if start.id == CoreId(0) {
+            startup::create_topics(&plan.clusters, clients).or(async { signals.drain.notified().await }).await;
+            for mailbox in &shared.mailboxes[1..] {
+                mailbox.send_control(CoreMessage::TopicsCreated);
+            }
+        } else {
+            let created = signals.topics_created.notified().or(signals.drain.notified());
+            let _ = with_deadline(&deadline, runtime::now() + 2 * startup::BOOTSTRAP_WAIT, created).await;
+        }
+    }
+    if signals.draining.get() {
+        return;
+    }
+    // Only now: asking for a topic's metadata may make the broker create it, with its defaults instead of ours.
+    for (cluster, topic) in startup::produced_topics(plan) {
+        clients[cluster].produce_topic(&topic);
+    }
+    startup::warm_up(&plan.clusters, topics, &start.deadlines).or(signals.drain.notified()).await;
+    if start.id == CoreId(0) {
+        let (shared, clients) = (shared.clone(), clients.to_vec());
+        runtime::spawn(async move { startup::warn_of_uncompacted(&shared.plan, &clients).await });
+    }
+}
+
+/// Starts to listen; gives what stops it.
+fn listen((index, port, socket): CoreSocket, shared: &Arc<Shared>, service: &Rc<Service>) -> Option<Rc<Notify>> {
+    let plan = shared.plan.listeners.get(index)?.clone();
+    let listener = match Listener::new(socket) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(listener = plan.name, %error, "cannot listen");
+            return None;
+        }
+    };
+    let stop = Rc::new(Notify::default());
+    let (service, stopped) = (service.clone(), stop.clone());
+    runtime::spawn(async move { stopped.notified().or(accept::run(listener, plan, port, service)).await });
+    Some(stop)
+}
+
+async fn drain(start: &CoreStart, service: &Rc<Service>, clients: &[Client]) {
+    let until = runtime::now() + DRAIN_WAIT;
+    service.drain();
+    let deadline = start.deadlines.deadline();
+    if with_deadline(&deadline, until, service.emptied()).await.is_err() {
+        tracing::warn!(connections = service.connections_open(), "connections were still open at the end of the drain");
+    }
+    for client in clients {
+        if !client.flush(until).await {
+            tracing::error!(bytes = client.queued_bytes(), "records without an outcome were given up at the end of the drain");
+        }
+        client.stop();
+    }
+}

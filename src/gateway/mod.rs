@@ -1,0 +1,174 @@
+//! Putting the process together: sockets, mailboxes, one core after the other, and taking it apart again.
+
+mod core;
+mod startup;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use socket2::Socket;
+
+use crate::config::Plan;
+use crate::kafka::topics::CacheMessage;
+use crate::kafka::topics::floors::Floors;
+use crate::runtime::mailbox::Mailbox;
+use crate::runtime::net::{bind, resolve_blocking};
+use crate::runtime::placement::CoreSet;
+use crate::runtime::{self, StartFault, helper};
+pub use startup::keyed_topics;
+
+/// Control messages of one core: a drain and a "topics are there" at most, with room to spare.
+const CONTROL_MESSAGES_MAX: usize = 64;
+/// Data messages that wait for one core. An update is at most some megabytes behind an `Arc`, so this bounds bookkeeping, not bulk.
+const DATA_MESSAGES_MAX: usize = 4096;
+/// How long the start waits for its cores before it says what it is waiting for.
+const READY_NOTICE: Duration = Duration::from_secs(3);
+
+/// What crosses between cores.
+#[derive(Debug)]
+pub enum CoreMessage {
+    /// Finish what is in flight, then end. From the helper thread, in the control queue: one per core and process.
+    Drain,
+    /// The topics of `options.create` are there, or cannot be made. From core 0, in the control queue: one per core.
+    TopicsCreated,
+    /// Cached partitions: see [`CacheMessage`]. In the data queue.
+    Cache(CacheMessage),
+}
+
+/// How to run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Which cores.
+    pub cores: CoreSet,
+    /// Bytes of cached chunks on each core; by default a quarter of the memory over all cores.
+    pub cache_bytes: Option<usize>,
+}
+
+/// Why the gateway did not start.
+#[derive(Debug)]
+pub enum GatewayFault {
+    /// A listening address cannot be had.
+    Listen {
+        /// Which one.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The executors.
+    Start(StartFault),
+    /// The helper thread.
+    Helper(io::Error),
+    /// A core ended by itself.
+    Core(String),
+}
+
+impl fmt::Display for GatewayFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { address, error } if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(formatter, "cannot listen on {address}: another process does (`ss -ltnp` shows which); stop it or choose another port")
+            }
+            Self::Listen { address, error } if error.kind() == io::ErrorKind::PermissionDenied => {
+                write!(formatter, "cannot listen on {address}: {error}; ports below 1024 need CAP_NET_BIND_SERVICE")
+            }
+            Self::Listen { address, error } => write!(formatter, "cannot listen on {address}: {error}"),
+            Self::Start(fault) => fault.fmt(formatter),
+            Self::Helper(error) => write!(formatter, "the helper thread cannot be started: {error}"),
+            Self::Core(error) => write!(formatter, "a core ended: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for GatewayFault {}
+
+/// A listening address of the plan, bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// The tcp server's name.
+    pub binding: String,
+    /// Its address, with the port the system chose if 0 was asked for.
+    pub address: SocketAddr,
+}
+
+/// What one core gets to listen on: the listener's index in the plan, the port as configured, the socket.
+type CoreSocket = (usize, u16, Socket);
+
+/// Runs the gateway until it is told to stop. `on_ready` is called once, when every listener answers.
+///
+/// # Errors
+///
+/// [`GatewayFault`].
+pub fn run(plan: Plan, options: &Options, on_ready: impl FnOnce(&[Listening])) -> Result<(), GatewayFault> {
+    let cores = runtime::core_count(&options.cores);
+    let (listening, sockets) = bind_all(&plan, cores)?;
+    let shared = Arc::new(startup::Shared {
+        floors: plan.clusters.iter().map(|_| Arc::new(Floors::default())).collect(),
+        mailboxes: (0..cores).map(|_| Mailbox::new(CONTROL_MESSAGES_MAX, DATA_MESSAGES_MAX)).collect(),
+        cache_bytes: options.cache_bytes.unwrap_or_else(|| startup::default_cache_bytes(cores)),
+        plan,
+    });
+    let (ready, wait_ready) = mpsc::channel();
+    let mains = sockets
+        .into_iter()
+        .map(|sockets| {
+            let (shared, ready) = (shared.clone(), ready.clone());
+            let main = move |start: runtime::CoreStart| core::run(start, shared, sockets, ready);
+            Box::new(main) as Box<dyn FnOnce(runtime::CoreStart) -> _ + Send>
+        })
+        .collect();
+    drop(ready);
+    let mailboxes = shared.clone();
+    helper::watch_signals(move |count| {
+        if count > 1 {
+            // Told twice: the operator does not want to wait for what is in flight.
+            std::process::exit(1);
+        }
+        for mailbox in &mailboxes.mailboxes {
+            mailbox.send_control(CoreMessage::Drain);
+        }
+    })
+    .map_err(GatewayFault::Helper)?;
+    let running = runtime::start_cores(&options.cores, mains).map_err(GatewayFault::Start)?;
+    if all_ready(&wait_ready, cores) {
+        on_ready(&listening);
+    }
+    running.join().map_err(GatewayFault::Core)
+}
+
+/// Waits until every core listens; false when one ended before.
+fn all_ready(ready: &mpsc::Receiver<()>, cores: usize) -> bool {
+    for _ in 0..cores {
+        match ready.recv_timeout(READY_NOTICE) {
+            Ok(()) => continue,
+            Err(RecvTimeoutError::Timeout) => tracing::info!("reading the bootstrap topics before the first port opens"),
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        if ready.recv().is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Binds every address of the plan once per core.
+fn bind_all(plan: &Plan, cores: usize) -> Result<(Vec<Listening>, Vec<Vec<CoreSocket>>), GatewayFault> {
+    let mut listening = Vec::new();
+    let mut sockets: Vec<Vec<CoreSocket>> = (0..cores).map(|_| Vec::new()).collect();
+    for (index, listener) in plan.listeners.iter().enumerate() {
+        for port in &listener.ports {
+            let fault = |error| GatewayFault::Listen { address: format!("{}:{port}", listener.host), error };
+            let addresses = resolve_blocking(&listener.host, *port).map_err(fault)?;
+            let address = addresses.first().copied().ok_or_else(|| fault(io::ErrorKind::NotFound.into()))?;
+            let bound = bind(address, cores).map_err(fault)?;
+            listening.push(Listening { binding: listener.name.clone(), address: bound.address });
+            for (core, socket) in sockets.iter_mut().zip(bound.sockets) {
+                core.push((index, *port, socket));
+            }
+        }
+    }
+    Ok((listening, sockets))
+}

@@ -1,0 +1,159 @@
+//! What the cores share, and what has to be there before they listen: topics created, bootstrap topics read.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::CoreMessage;
+use crate::clock::Instant;
+use crate::config::{Cluster, Plan, With};
+use crate::kafka::client::{Client, NewTopic};
+use crate::kafka::error_code::ErrorCode;
+use crate::kafka::topics::Topics;
+use crate::kafka::topics::floors::Floors;
+use crate::runtime::deadline::Deadlines;
+use crate::runtime::mailbox::Mailbox;
+use crate::runtime::notify::Notify;
+use crate::runtime::{self, with_deadline};
+
+/// How long the ports stay closed for the sake of bootstrap topics. Then requests are answered, with 503 where a topic is not ready.
+pub(super) const BOOTSTRAP_WAIT: Duration = Duration::from_secs(10);
+/// How long the creation of topics is tried before the start goes on without.
+const CREATE_WAIT: Duration = Duration::from_secs(10);
+const CREATE_RETRY: Duration = Duration::from_millis(200);
+/// What is assumed of the machine when it does not say how much memory it has.
+const MEMORY_ASSUMED_BYTES: usize = 1 << 30;
+
+/// What all cores share, none of it mutable but for mailboxes and floors.
+pub(super) struct Shared {
+    pub(super) plan: Plan,
+    pub(super) mailboxes: Vec<Mailbox<CoreMessage>>,
+    /// One for each cluster.
+    pub(super) floors: Vec<Arc<Floors>>,
+    pub(super) cache_bytes: usize,
+}
+
+/// A quarter of the memory that the process may use, over all cores.
+pub(super) fn default_cache_bytes(cores: usize) -> usize {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<usize>().ok())
+        .map_or(MEMORY_ASSUMED_BYTES, |kib| kib << 10);
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|limit| limit.trim().parse::<usize>().ok());
+    limit.map_or(total, |limit| limit.min(total)) / 4 / cores.max(1)
+}
+
+/// Creates the topics of `options.create` that are missing. Says what went wrong and goes on: the routes that need them will answer 503.
+pub(super) async fn create_topics(clusters: &[Cluster], clients: &[Client]) {
+    for (cluster, client) in clusters.iter().zip(clients).filter(|(cluster, _)| !cluster.create.is_empty()) {
+        let topics: Vec<NewTopic> = cluster
+            .create
+            .iter()
+            .map(|topic| NewTopic {
+                name: topic.name.clone(),
+                partitions: topic.partitions,
+                replication_factor: topic.replication_factor,
+                configs: topic.configs.clone(),
+            })
+            .collect();
+        let until = runtime::now() + CREATE_WAIT;
+        while let Err(fault) = create_once(client, &topics).await {
+            if runtime::now() >= until {
+                tracing::error!(cluster = cluster.name, %fault, "the topics of options.create could not be created, going on without");
+                break;
+            }
+            runtime::sleep(CREATE_RETRY).await;
+        }
+    }
+}
+
+async fn create_once(client: &Client, topics: &[NewTopic]) -> Result<(), crate::kafka::connection::ConnectionFault> {
+    for (topic, error, reason) in client.create_topics(topics, CREATE_WAIT).await? {
+        match error {
+            ErrorCode::NONE => tracing::info!(topic, "topic created"),
+            ErrorCode::TOPIC_ALREADY_EXISTS => {}
+            error => tracing::error!(topic, %error, reason, "the topic could not be created"),
+        }
+    }
+    Ok(())
+}
+
+/// Opens the bootstrap topics and waits until they are read, for [`BOOTSTRAP_WAIT`] at most.
+pub(super) async fn warm_up(clusters: &[Cluster], topics: &[Topics], deadlines: &Rc<Deadlines>) {
+    let now = runtime::now();
+    let deadline = deadlines.deadline();
+    let notify = Rc::new(Notify::default());
+    let mut pinned = Vec::new();
+    for (cluster, topics) in clusters.iter().zip(topics) {
+        pinned.extend(cluster.bootstrap.iter().filter_map(|name| topics.pin(name, now).map(|reader| (topics, reader))));
+    }
+    for (topics, reader) in pinned {
+        while !topics.is_ready(&reader) {
+            reader.wait(&notify);
+            if with_deadline(&deadline, now + BOOTSTRAP_WAIT, notify.notified()).await.is_err() {
+                tracing::warn!(topic = &**reader.name(), "the bootstrap topic is not read yet, opening the port all the same");
+                break;
+            }
+        }
+    }
+}
+
+/// Warns of routes that look items up by key in a topic that keeps all records: every such answer is the *oldest* record of its key.
+pub(super) async fn warn_of_uncompacted(plan: &Plan, clients: &[Client]) {
+    let until = runtime::now() + BOOTSTRAP_WAIT;
+    for (cluster, topic) in keyed_topics(plan) {
+        let Some(client) = clients.get(cluster) else { continue };
+        client.want(&topic, false);
+        let policy = described(client, &topic, until).await;
+        if policy.is_some_and(|policy| !policy.compact) {
+            tracing::warn!(topic, "a route looks items up by key, but the topic is not compacted: it will answer with the oldest record of the key (set cleanup.policy=compact)");
+        }
+    }
+}
+
+async fn described(client: &Client, topic: &str, until: Instant) -> Option<crate::kafka::metadata::TopicPolicy> {
+    while runtime::now() < until {
+        if let Some(policy) = client.topic(topic).and_then(|topic| topic.policy) {
+            return Some(policy);
+        }
+        runtime::sleep(CREATE_RETRY).await;
+    }
+    None
+}
+
+/// The topics that some route reads by key, each once.
+pub fn keyed_topics(plan: &Plan) -> Vec<(usize, String)> {
+    let mut keyed = Vec::new();
+    for binding in plan.listeners.iter().flat_map(|listener| &listener.routes).flat_map(|route| &route.exit.routes).map(|route| &route.exit) {
+        for route in &binding.routes {
+            if let With::Fetch { topic, filters, merge: false } = &route.with
+                && filters.iter().any(|filter| filter.key.is_some())
+                && let Some(name) = topic.as_literal()
+            {
+                keyed.push((route.cluster, name.to_owned()));
+            }
+        }
+    }
+    keyed.sort();
+    keyed.dedup();
+    keyed
+}
+
+/// The topics that some route writes to, each once: their metadata is fetched before the first request needs it.
+pub(super) fn produced_topics(plan: &Plan) -> Vec<(usize, String)> {
+    let mut produced = Vec::new();
+    for binding in plan.listeners.iter().flat_map(|listener| &listener.routes).flat_map(|route| &route.exit.routes).map(|route| &route.exit) {
+        for route in &binding.routes {
+            if let With::Produce { topic, .. } = &route.with
+                && let Some(name) = topic.as_literal()
+            {
+                produced.push((route.cluster, name.to_owned()));
+            }
+        }
+    }
+    produced.sort();
+    produced.dedup();
+    produced
+}

@@ -1,0 +1,281 @@
+//! Reading: from the cached views of a topic to an answer. Decides, for a single item or a collection, and asks to wait or to read Kafka when the cache cannot say.
+//!
+//! Entity tags (DESIGN: quoted, RFC 9110): on a compacted topic the tag of an item names its record, and 304 means that this very record is still the newest;
+//! on other topics it is a cursor, and 304 means that nothing newer matches. Rule: "not found" is only said when all of the topic was looked at.
+
+use bytes::Bytes;
+
+use crate::http::{Body, RequestHead, ResponseHead};
+use crate::kafka::cache::{Lookup, PartitionView, Policy, RecordView, Superseded};
+use crate::kafka::partition::partition_for_key;
+use crate::mapping::progress::{IfNoneMatch, Progress, encode_tag, quote};
+use std::num::NonZeroU32;
+
+/// A condition on a record; all parts must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordFilter {
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Headers that it must have; any of several with the name will do.
+    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl RecordFilter {
+    /// Whether a record has the headers.
+    pub fn matches_headers<'a>(&self, headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone) -> bool {
+        self.headers.iter().all(|(name, value)| headers.clone().any(|(have, with)| have == name && with == Some(value)))
+    }
+
+    /// Whether a record matches in full.
+    pub fn matches<'a>(&self, key: Option<&[u8]>, headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone) -> bool {
+        self.key.as_ref().is_none_or(|wanted| key == Some(wanted)) && self.matches_headers(headers)
+    }
+}
+
+/// What is to be read.
+#[derive(Clone, Debug)]
+pub struct FetchRequest {
+    /// One must match; empty: any record.
+    pub filters: Vec<RecordFilter>,
+    /// All matches as a JSON array, not the first one.
+    pub merge: bool,
+    if_none_match: IfNoneMatch,
+}
+
+/// An answer whose body, if any, is at hand.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Status and headers.
+    pub head: ResponseHead,
+    /// The body.
+    pub body: Body,
+}
+
+/// What the cache says about a single item.
+#[derive(Clone, Debug)]
+pub enum SingleOutcome {
+    /// This.
+    Answer(Box<Answer>),
+    /// There is none.
+    NotFound,
+    /// A partition has not been read to its end.
+    Warming,
+    /// Nothing was found, and nothing below `below` is cached of this partition.
+    NotCached {
+        /// The partition.
+        partition: usize,
+        /// Where the cache begins.
+        below: i64,
+    },
+}
+
+/// The cached partitions of a topic.
+pub trait CachedTopic {
+    /// How many there are.
+    fn partition_count(&self) -> usize;
+    /// The topic's cleanup policy.
+    fn policy(&self) -> Policy;
+    /// Looks at a partition; `None` while nothing of it has been read.
+    fn with_view<R>(&self, partition: usize, read: impl FnOnce(&PartitionView) -> R) -> Option<R>;
+}
+
+impl FetchRequest {
+    /// A request with these filters and the conditions of `head`.
+    pub fn new(filters: Vec<RecordFilter>, merge: bool, head: &RequestHead) -> Self {
+        Self { filters, merge, if_none_match: IfNoneMatch::parse(head.headers().get_all("if-none-match")) }
+    }
+
+    /// The partition where records of the wanted key belong, when one key is wanted.
+    pub fn home_partition(&self, partition_count: usize) -> Option<usize> {
+        let [RecordFilter { key: Some(key), .. }] = &self.filters[..] else { return None };
+        let count = NonZeroU32::new(u32::try_from(partition_count).ok()?)?;
+        usize::try_from(partition_for_key(key, count)).ok()
+    }
+
+    /// Whether a record is wanted.
+    pub fn matches(&self, record: &RecordView<'_>) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| filter.matches(record.key, record.headers.clone()))
+    }
+
+    /// Answers from the cache.
+    pub fn single(&self, topic: &impl CachedTopic) -> SingleOutcome {
+        let cursor = self.cursor(topic);
+        let home = self.home_partition(topic.partition_count());
+        // The key's own partition first: nearly always that is where it is, and the others need not even be read yet.
+        let order = home.into_iter().chain((0..topic.partition_count()).filter(|partition| Some(*partition) != home));
+        let mut gap = None;
+        for partition in order {
+            let from = cursor.as_ref().and_then(|cursor| cursor.offset(i32::try_from(partition).ok()?)).unwrap_or(i64::MIN);
+            let found = topic.with_view(partition, |view| self.find(view, partition, from, cursor.is_some()));
+            match found.unwrap_or(Found::Warming) {
+                Found::Answer(answer) => return SingleOutcome::Answer(answer),
+                Found::Tombstone => return SingleOutcome::NotFound,
+                Found::Warming => return SingleOutcome::Warming,
+                Found::NotCached(below) => gap = gap.or(Some(SingleOutcome::NotCached { partition, below })),
+                Found::Nothing => {}
+            }
+        }
+        gap.unwrap_or_else(|| self.nothing_found(cursor.as_ref()))
+    }
+
+    /// The answer once every partition was looked at in vain, the cold ones in Kafka too.
+    pub fn nothing_found(&self, cursor: Option<&Progress>) -> SingleOutcome {
+        match (cursor, self.if_none_match.tags().first()) {
+            (Some(_), Some(tag)) => {
+                let head = ResponseHead::new(304).with("etag", quote(&tag.encode()));
+                SingleOutcome::Answer(Box::new(Answer { head, body: Body::Empty }))
+            }
+            _ => SingleOutcome::NotFound,
+        }
+    }
+
+    /// Where to look on from, on a topic that is not compacted: the first tag listed, unless it is from another log.
+    pub fn cursor(&self, topic: &impl CachedTopic) -> Option<Progress> {
+        if topic.policy().compact {
+            return None;
+        }
+        let progress = &self.if_none_match.tags().first()?.progress;
+        let is_within = |(partition, offset): (i32, i64)| {
+            let partition = usize::try_from(partition).ok()?;
+            topic.with_view(partition, |view| offset <= view.next_offset())
+        };
+        progress.iter().all(|entry| is_within(entry).unwrap_or(false)).then(|| progress.clone())
+    }
+
+    /// Makes the answer to a record that was found. `next_offset` is one past its offset.
+    pub fn answer<'a>(
+        &self,
+        partition: usize,
+        next_offset: i64,
+        value: Option<&[u8]>,
+        headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
+        is_cursor: bool,
+    ) -> Option<Box<Answer>> {
+        let value = value?;
+        let mut progress = Progress::default();
+        progress.set(i32::try_from(partition).unwrap_or(i32::MAX), next_offset);
+        let header = |name: &[u8]| headers.clone().find(|(have, _)| *have == name).and_then(|(_, value)| value);
+        let suffix = header(b"etag");
+        let etag = quote(&encode_tag(&progress, suffix));
+        if !is_cursor && self.if_none_match.matches(&progress, suffix) {
+            return Some(Box::new(Answer { head: ResponseHead::new(304).with("etag", etag), body: Body::Empty }));
+        }
+        let mut head = ResponseHead::new(if value.is_empty() { 204 } else { 200 });
+        if let Some(content_type) = header(b"content-type") {
+            head = head.with("content-type", content_type);
+        }
+        let body = if value.is_empty() { Body::Empty } else { Body::Full(Bytes::copy_from_slice(value)) };
+        Some(Box::new(Answer { head: head.with("etag", etag), body }))
+    }
+
+    fn find(&self, view: &PartitionView, partition: usize, from: i64, is_cursor: bool) -> Found {
+        if self.filters.is_empty() {
+            return self.scan(view, partition, from, is_cursor, &RecordFilter::default());
+        }
+        let mut best = Found::Nothing;
+        for filter in &self.filters {
+            let found = match &filter.key {
+                Some(key) => self.find_key(view, partition, from, is_cursor, filter, key),
+                None => self.scan(view, partition, from, is_cursor, filter),
+            };
+            match found {
+                Found::Nothing => {}
+                Found::NotCached(_) => best = found,
+                found => return found,
+            }
+        }
+        best
+    }
+
+    fn find_key(&self, view: &PartitionView, partition: usize, from: i64, is_cursor: bool, filter: &RecordFilter, key: &[u8]) -> Found {
+        let mut from = from;
+        loop {
+            match view.oldest_from(key, from) {
+                Lookup::Found(record) if filter.matches_headers(record.headers.clone()) => return self.found(&record, partition, is_cursor),
+                // On a compacted topic only the newest record of the key counts, and it does not match.
+                Lookup::Found(_) if view.policy().compact => return Found::Nothing,
+                Lookup::Found(record) => from = record.offset + 1,
+                Lookup::Absent => return Found::Nothing,
+                Lookup::NotCached { below } => return Found::NotCached(below),
+                Lookup::Warming => return Found::Warming,
+            }
+        }
+    }
+
+    fn scan(&self, view: &PartitionView, partition: usize, from: i64, is_cursor: bool, filter: &RecordFilter) -> Found {
+        if !view.is_ready() {
+            return Found::Warming;
+        }
+        let from = from.max(view.log_start_offset());
+        if from < view.evicted_below() {
+            return Found::NotCached(view.evicted_below());
+        }
+        let records = view.scan(from, Superseded::Skip).filter_map(|record| record.view());
+        for record in records {
+            if filter.matches_headers(record.headers.clone()) {
+                return self.found(&record, partition, is_cursor);
+            }
+        }
+        Found::Nothing
+    }
+
+    fn found(&self, record: &RecordView<'_>, partition: usize, is_cursor: bool) -> Found {
+        self.answer(partition, record.offset + 1, record.value, record.headers.clone(), is_cursor).map_or(Found::Tombstone, Found::Answer)
+    }
+
+    /// The head of a collection's answer, as the topic stands now; 304 needs no more than it.
+    pub fn collection(&self, topic: &impl CachedTopic) -> CollectionHead {
+        let mut progress = Progress::default();
+        for partition in 0..topic.partition_count() {
+            let newest = topic.with_view(partition, |view| view.next_offset() - 1).unwrap_or(-1);
+            progress.set(i32::try_from(partition).unwrap_or(i32::MAX), newest);
+        }
+        let is_unchanged = self.if_none_match.matches(&progress, None);
+        let head = ResponseHead::new(if is_unchanged { 304 } else { 200 })
+            .with("content-type", "application/json")
+            .with("etag", quote(progress.encode().as_bytes()));
+        CollectionHead { head, is_unchanged }
+    }
+}
+
+/// How the answer to a collection begins.
+#[derive(Clone, Debug)]
+pub struct CollectionHead {
+    /// Status and headers.
+    pub head: ResponseHead,
+    /// The client has it already: there is no body.
+    pub is_unchanged: bool,
+}
+
+enum Found {
+    Answer(Box<Answer>),
+    /// The record that counts says that the item is gone.
+    Tombstone,
+    Nothing,
+    NotCached(i64),
+    Warming,
+}
+
+/// Writes the values of a collection as a JSON array, piece by piece.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JsonArray {
+    begun: bool,
+}
+
+impl JsonArray {
+    /// Appends a value, which is JSON text already; null and empty ones are left out.
+    pub fn push(&mut self, value: Option<&[u8]>, out: &mut Vec<u8>) {
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return };
+        out.push(if self.begun { b',' } else { b'[' });
+        self.begun = true;
+        out.extend_from_slice(value);
+    }
+
+    /// Ends the array.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if !self.begun {
+            out.push(b'[');
+        }
+        out.push(b']');
+    }
+}

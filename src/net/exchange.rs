@@ -1,0 +1,304 @@
+//! One request and its answer, between the connection that brought it and the core's Kafka side.
+//!
+//! ```text
+//!             ┌─ produce: Receiving ──whole body──▶ Acking ──outcome──▶ answer
+//!  resolved ──┤
+//!             └─ fetch:   Receiving ──▶ Reading ─┬─ found, or not ────▶ answer
+//!                          (body is dropped)     ├─ not cached ──▶ Cold ─▶ answer
+//!                                                └─ collection ──▶ Streaming ─▶ begin, data …, finish
+//! ```
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::collection::{Collection, CollectionStep, Refused};
+use super::service::{Service, count};
+use crate::clock::Instant;
+use crate::error::RequestError;
+use crate::http::{Body, ResponseHead};
+use crate::kafka::cache::{PartitionView, Policy};
+use crate::kafka::client::Delivery;
+use crate::kafka::producer::{Acks, Record};
+use crate::kafka::topics::{CachedPartitions, ColdFault, ColdQuery, ColdRecord, TopicReader, TopicState, Topics, find_cold};
+use crate::mapping::http_kafka::fetch::{Answer, CachedTopic, FetchRequest, SingleOutcome};
+use crate::mapping::http_kafka::{Action, Resolved};
+use crate::runtime::notify::Notify;
+
+/// How long a read waits for the cache to have what this process has acknowledged.
+const READ_YOUR_WRITES_WAIT: Duration = Duration::from_secs(1);
+/// How long a read waits for a topic to be opened and read to its end.
+const WARM_WAIT: Duration = Duration::from_secs(5);
+
+/// What an exchange wants its connection to do.
+pub(super) enum Step {
+    /// Nothing now.
+    Pending,
+    /// Answer; the exchange is over.
+    Respond(Box<Answer>),
+    /// Answer with an error; the exchange is over.
+    Fail(RequestError),
+    /// Begin an answer whose body comes in pieces.
+    Begin(ResponseHead),
+    /// A piece.
+    Data(Bytes),
+    /// The last piece; the exchange is over.
+    Finish(Bytes),
+    /// Cut the answer short, visibly; the exchange is over.
+    Abort,
+}
+
+type ColdRead = Pin<Box<dyn Future<Output = Result<Option<ColdRecord>, ColdFault>>>>;
+
+enum State {
+    /// The body is coming.
+    Receiving { body: BytesMut },
+    /// The record is on its way.
+    Acking { delivery: Rc<Delivery> },
+    /// The cache is to be asked.
+    Reading { reader: Option<Rc<TopicReader>>, since: Instant, wake_at: Instant },
+    /// Kafka is being asked.
+    Cold { reader: Rc<TopicReader>, read: ColdRead },
+    /// A collection is being written.
+    Streaming { collection: Collection },
+    /// Refused before anything was begun.
+    Refused(RequestError),
+}
+
+/// One request and what has become of it.
+pub(super) struct Exchange {
+    resolved: Resolved,
+    state: State,
+    accepted: Instant,
+    charged: usize,
+    service: Option<Rc<Service>>,
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(service) = &self.service {
+            service.release_body(self.charged);
+        }
+    }
+}
+
+impl CachedTopic for CachedPartitions<'_> {
+    fn partition_count(&self) -> usize {
+        CachedPartitions::partition_count(self)
+    }
+    fn policy(&self) -> Policy {
+        CachedPartitions::policy(self)
+    }
+    fn with_view<R>(&self, partition: usize, read: impl FnOnce(&PartitionView) -> R) -> Option<R> {
+        CachedPartitions::with_view(self, partition, read)
+    }
+}
+
+impl Exchange {
+    /// An exchange whose body is still to come.
+    pub(super) fn new(resolved: Resolved, now: Instant) -> Self {
+        Self { resolved, state: State::Receiving { body: BytesMut::new() }, accepted: now, charged: 0, service: None }
+    }
+
+    /// Whether a read behind it on the connection has to wait for it.
+    pub(super) fn is_write(&self) -> bool {
+        matches!(self.resolved.action, Action::Produce { .. })
+    }
+
+    /// Takes a piece of the body; false when the core has no room for it.
+    pub(super) fn handle_data(&mut self, bytes: &Bytes, service: &Rc<Service>) -> bool {
+        // The body of a read means nothing.
+        if !self.is_write() {
+            return true;
+        }
+        let State::Receiving { body } = &mut self.state else { return true };
+        if !service.charge_body(bytes.len()) {
+            return false;
+        }
+        self.service.get_or_insert_with(|| service.clone());
+        self.charged += bytes.len();
+        body.extend_from_slice(bytes);
+        true
+    }
+
+    /// The body that came in pieces is whole.
+    pub(super) fn handle_end(&mut self, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) {
+        let State::Receiving { body } = &mut self.state else { return };
+        let body = std::mem::take(body).freeze();
+        self.handle_body(body, service, notify, now);
+    }
+
+    /// The whole body is here: the record goes to the producer, or the reading begins.
+    pub(super) fn handle_body(&mut self, body: Bytes, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) {
+        let Action::Produce { acks, record, tombstone } = &mut self.resolved.action else {
+            self.state = State::Reading { reader: None, since: now, wake_at: now };
+            return;
+        };
+        let mut record: Record = std::mem::take(record);
+        record.value = (!*tombstone).then_some(body);
+        let acks = Acks::from(*acks);
+        let client = &service.clients[self.resolved.cluster];
+        let Some(topic) = client.produce_topic(&self.resolved.topic) else {
+            self.state = State::Refused(RequestError::TopicUnavailable { topic: self.resolved.topic.clone(), reason: None });
+            return;
+        };
+        let delivery = Delivery::new(notify.clone());
+        client.produce(topic, acks, record, delivery.clone(), now, self.accepted + self.resolved.timeout);
+        self.state = State::Acking { delivery };
+    }
+
+    /// When to poll without being woken.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Reading { wake_at, .. } => Some(*wake_at),
+            State::Cold { .. } => Some(self.accepted + self.resolved.timeout),
+            State::Receiving { .. } | State::Acking { .. } | State::Streaming { .. } | State::Refused(_) => None,
+        }
+    }
+
+    /// Goes as far as it can. `writes_before`: an earlier request of the connection is still writing. `room`: bytes of answer that may be given now.
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        service: &Rc<Service>,
+        notify: &Rc<Notify>,
+        writes_before: bool,
+        room: usize,
+        now: Instant,
+    ) -> Step {
+        match &mut self.state {
+            State::Receiving { .. } => Step::Pending,
+            State::Acking { delivery } => match delivery.outcome() {
+                None => Step::Pending,
+                Some(Ok(_)) => Step::Respond(Box::new(Answer { head: ResponseHead::new(204), body: Body::Empty })),
+                Some(Err(fault)) => Step::Fail(RequestError::Produce(fault)),
+            },
+            State::Refused(error) => Step::Fail(error.clone()),
+            State::Reading { since, wake_at, .. } if writes_before => {
+                // It may want to see what they write, so its waits begin after them.
+                *since = now;
+                *wake_at = Instant::FAR_FUTURE;
+                Step::Pending
+            }
+            State::Reading { .. } => self.poll_reading(service, notify, now),
+            State::Cold { .. } => self.poll_cold(context, service, now),
+            State::Streaming { collection } => match collection.poll(room) {
+                CollectionStep::Pending => Step::Pending,
+                CollectionStep::Data(bytes) => Step::Data(bytes),
+                CollectionStep::Finish(bytes) => Step::Finish(bytes),
+                CollectionStep::Lost => Step::Abort,
+            },
+        }
+    }
+
+    fn poll_reading(&mut self, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) -> Step {
+        let topics = &service.topics[self.resolved.cluster];
+        let (Action::Fetch(request), State::Reading { reader, since, wake_at }) = (&self.resolved.action, &mut self.state) else { return Step::Pending };
+        let opened = match reader.clone() {
+            Some(reader) => Some(reader),
+            None => topics.reader(&self.resolved.topic, now),
+        };
+        let Some(open) = opened else {
+            return Step::Fail(RequestError::TopicUnavailable { topic: self.resolved.topic.clone(), reason: None });
+        };
+        *reader = Some(open.clone());
+        let since = *since;
+        let name = || self.resolved.topic.clone();
+        let wait = |wake_at: &mut Instant, until: Instant| {
+            open.wait(notify);
+            *wake_at = until;
+            Step::Pending
+        };
+        let warm_until = since + WARM_WAIT.min(self.resolved.timeout);
+        match open.state() {
+            TopicState::Open => {}
+            TopicState::Opening | TopicState::Unknown(_) if now < warm_until => return wait(wake_at, warm_until),
+            TopicState::Opening => return Step::Fail(RequestError::TopicUnavailable { topic: name(), reason: None }),
+            TopicState::Unknown(error) => return Step::Fail(RequestError::TopicUnavailable { topic: name(), reason: Some(error) }),
+        }
+        let floor_until = since + READ_YOUR_WRITES_WAIT;
+        if !has_reached_floors(topics, &open, request) {
+            if now < floor_until {
+                return wait(wake_at, floor_until);
+            }
+            count(&service.counters.reads_behind);
+        }
+        let view = topics.cached(&open);
+        if request.merge {
+            return match Collection::open(topics, &open, request, &view) {
+                Ok((head, Some(collection))) => {
+                    self.state = State::Streaming { collection };
+                    Step::Begin(head)
+                }
+                Ok((head, None)) => Step::Respond(Box::new(Answer { head, body: Body::Empty })),
+                Err(Refused::Warming) if now < warm_until => wait(wake_at, warm_until),
+                Err(Refused::Warming) => Step::Fail(RequestError::Warming { topic: name() }),
+                Err(Refused::TooMany) => Step::Fail(RequestError::CollectionsOverloaded { topic: name() }),
+                Err(Refused::NotCached) => Step::Fail(RequestError::NotCached { topic: name(), budget_bytes: topics.budget_bytes() }),
+            };
+        }
+        match request.single(&view) {
+            SingleOutcome::Answer(answer) => Step::Respond(answer),
+            SingleOutcome::NotFound => Step::Fail(RequestError::NotFound),
+            SingleOutcome::Warming if now < warm_until => wait(wake_at, warm_until),
+            SingleOutcome::Warming => Step::Fail(RequestError::Warming { topic: name() }),
+            SingleOutcome::NotCached { .. } => {
+                let until = self.accepted + self.resolved.timeout;
+                let read = Box::pin(find_cold(topics.clone(), open.clone(), cold_query(request, &view), until));
+                self.state = State::Cold { reader: open, read };
+                // Polled at once by the caller's next round: the future has to be started.
+                notify.notify();
+                Step::Pending
+            }
+        }
+    }
+
+    fn poll_cold(&mut self, context: &mut Context<'_>, service: &Rc<Service>, now: Instant) -> Step {
+        let topics = &service.topics[self.resolved.cluster];
+        let (Action::Fetch(request), State::Cold { reader, read }) = (&self.resolved.action, &mut self.state) else { return Step::Pending };
+        let topic = self.resolved.topic.clone();
+        match read.as_mut().poll(context) {
+            Poll::Pending if now >= self.accepted + self.resolved.timeout => Step::Fail(RequestError::ColdReadFailed { topic }),
+            Poll::Pending => Step::Pending,
+            Poll::Ready(Err(ColdFault::TooLong { read_bytes })) => Step::Fail(RequestError::ColdReadTooLong { topic, read_bytes }),
+            Poll::Ready(Err(ColdFault::Failed)) => Step::Fail(RequestError::ColdReadFailed { topic }),
+            Poll::Ready(Ok(found)) => {
+                let cursor = request.cursor(&topics.cached(reader));
+                let Some(record) = found else {
+                    return match request.nothing_found(cursor.as_ref()) {
+                        SingleOutcome::Answer(answer) => Step::Respond(answer),
+                        _ => Step::Fail(RequestError::NotFound),
+                    };
+                };
+                let headers = record.headers.iter().map(|(name, value)| (&name[..], value.as_deref()));
+                let answer = request.answer(record.partition, record.offset + 1, record.value.as_deref(), headers, cursor.is_some());
+                answer.map_or(Step::Fail(RequestError::NotFound), Step::Respond)
+            }
+        }
+    }
+}
+
+fn cold_query(request: &FetchRequest, topic: &CachedPartitions<'_>) -> ColdQuery {
+    let count = topic.partition_count();
+    let cursor = request.cursor(topic);
+    let from = (0..).take(count).map(|partition| cursor.as_ref().and_then(|cursor| cursor.offset(partition)).unwrap_or(0));
+    let filters = request.filters.clone();
+    ColdQuery {
+        first: request.home_partition(count),
+        from: from.collect(),
+        matches: Box::new(move |key, headers| filters.is_empty() || filters.iter().any(|filter| filter.matches(key, headers.clone()))),
+    }
+}
+
+/// Whether the partitions that matter to a read have what this process has acknowledged.
+fn has_reached_floors(topics: &Topics, reader: &TopicReader, request: &FetchRequest) -> bool {
+    let count = reader.partition_count();
+    match request.home_partition(count) {
+        Some(home) => topics.has_reached_floor(reader, home),
+        None => (0..count).all(|partition| topics.has_reached_floor(reader, partition)),
+    }
+}

@@ -1,0 +1,7 @@
+//! The shells around HTTP: they move bytes and time between sockets, connections and the core, and decide nothing.
+
+pub mod accept;
+mod collection;
+mod exchange;
+mod http1;
+pub mod service;

@@ -1,0 +1,169 @@
+//! What all HTTP connections of a core share: clients and topics, the clock's date, bounds and counters.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::http::date::{DATE_LEN, imf_fixdate};
+use crate::kafka::client::Client;
+use crate::kafka::topics::Topics;
+use crate::runtime::deadline::Deadlines;
+use crate::runtime::notify::Notify;
+use crate::runtime::{self};
+
+/// Bytes read from a socket at once.
+const READ_BYTES: usize = 64 << 10;
+/// Connections of one core; beyond, new ones are closed at once.
+pub const CONNECTIONS_MAX: usize = 50_000;
+/// Bytes of request bodies under way on one core; beyond, 503.
+pub const BODY_BYTES_MAX: usize = 128 << 20;
+/// How long a date is good for. Clients see it a little old at most.
+const DATE_AGE_MAX: Duration = Duration::from_millis(200);
+
+/// What this core has counted since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Requests whose head was read.
+    pub requests: Cell<u64>,
+    /// Connections accepted.
+    pub connections: Cell<u64>,
+    /// Connections closed at once because there were too many.
+    pub connections_refused: Cell<u64>,
+    /// Connections ended by a panic.
+    pub panics: Cell<u64>,
+    /// Reads that were answered before the cache had what this process had acknowledged.
+    pub reads_behind: Cell<u64>,
+}
+
+/// Adds one.
+pub fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+/// The core as its HTTP connections see it.
+#[derive(Debug)]
+pub struct Service {
+    /// The core's timer.
+    pub deadlines: Rc<Deadlines>,
+    /// The client of each cluster of the plan.
+    pub clients: Vec<Client>,
+    /// The cached topics of each cluster of the plan.
+    pub topics: Vec<Topics>,
+    /// What was counted.
+    pub counters: Counters,
+    scratch: RefCell<Vec<u8>>,
+    date: Cell<([u8; DATE_LEN], Instant)>,
+    body_bytes: Cell<usize>,
+    draining: Cell<bool>,
+    connections: RefCell<BTreeMap<u64, Rc<Notify>>>,
+    next_connection: Cell<u64>,
+    emptied: Notify,
+}
+
+impl Service {
+    /// A core without connections.
+    pub fn new(deadlines: Rc<Deadlines>, clients: Vec<Client>, topics: Vec<Topics>) -> Rc<Self> {
+        Rc::new(Self {
+            deadlines,
+            clients,
+            topics,
+            counters: Counters::default(),
+            scratch: RefCell::new(vec![0; READ_BYTES]),
+            date: Cell::new((imf_fixdate(runtime::unix_now()), runtime::now())),
+            body_bytes: Cell::new(0),
+            draining: Cell::new(false),
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
+            emptied: Notify::default(),
+        })
+    }
+
+    /// The buffer that sockets are read into; used within one poll only.
+    pub(super) fn scratch(&self) -> std::cell::RefMut<'_, Vec<u8>> {
+        self.scratch.borrow_mut()
+    }
+
+    /// The `date` header's value.
+    pub(super) fn date(&self, now: Instant) -> [u8; DATE_LEN] {
+        let (date, made) = self.date.get();
+        if now.saturating_duration_since(made) < DATE_AGE_MAX {
+            return date;
+        }
+        let date = imf_fixdate(runtime::unix_now());
+        self.date.set((date, now));
+        date
+    }
+
+    /// Takes room for body bytes; false when there is none.
+    pub(super) fn charge_body(&self, bytes: usize) -> bool {
+        let total = self.body_bytes.get() + bytes;
+        if total > BODY_BYTES_MAX {
+            return false;
+        }
+        self.body_bytes.set(total);
+        true
+    }
+
+    /// Gives room for body bytes back.
+    pub(super) fn release_body(&self, bytes: usize) {
+        self.body_bytes.set(self.body_bytes.get().saturating_sub(bytes));
+    }
+
+    /// Enters a connection; `None` when there are too many.
+    pub(super) fn enter(self: &Rc<Self>) -> Option<Entry> {
+        if self.connections.borrow().len() >= CONNECTIONS_MAX {
+            count(&self.counters.connections_refused);
+            return None;
+        }
+        count(&self.counters.connections);
+        let id = self.next_connection.get();
+        self.next_connection.set(id + 1);
+        let notify = Rc::new(Notify::default());
+        self.connections.borrow_mut().insert(id, notify.clone());
+        Some(Entry { service: self.clone(), id, notify })
+    }
+
+    /// Whether connections are to end after what is in flight.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Tells every connection to end after what is in flight.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        for notify in self.connections.borrow().values() {
+            notify.notify();
+        }
+    }
+
+    /// Connections that are open.
+    pub fn connections_open(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// Waits until no connection is open.
+    pub async fn emptied(&self) {
+        while self.connections_open() > 0 {
+            self.emptied.notified().await;
+        }
+    }
+}
+
+/// A connection's place in its service, given back when it ends.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) service: Rc<Service>,
+    id: u64,
+    pub(super) notify: Rc<Notify>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.service.connections.borrow_mut().remove(&self.id);
+        if self.service.is_draining() {
+            self.service.emptied.notify();
+        }
+    }
+}

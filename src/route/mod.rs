@@ -1,0 +1,20 @@
+//! Choosing a route and filling in its values: compiled patterns and templates.
+//!
+//! Sits between `auth` and `mapping`; `config` compiles what is here when it loads, requests only run it. Sans-IO, no
+//! configuration types. Its one rule: work per request is near-linear in the request, whatever the client sends.
+
+mod expression;
+mod glob;
+mod path;
+mod pattern;
+mod percent;
+mod query;
+mod topic;
+
+pub use expression::{Allowed, ExpressionFault, Missing, Scope, Template};
+pub use glob::PatternFault;
+pub(crate) use glob::{Braces, Glob};
+pub use path::{CAPTURES_MAX, Params, PathTemplate};
+pub use pattern::{HeaderPattern, MethodPattern};
+pub use query::{find_parameter, split_query};
+pub use topic::{TOPIC_BYTES_MAX, TopicFault, check_topic};

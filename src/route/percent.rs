@@ -1,0 +1,66 @@
+//! Percent-decoding (RFC 3986 section 2.1) of captured path values and query parameters.
+//!
+//! Its one rule: it never fails. What is not `%` and two hexadecimal digits stays as it is.
+
+use std::borrow::Cow;
+
+/// What a `+` means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plus {
+    /// Itself, as in a path.
+    Plus,
+    /// A space, as in a query (`application/x-www-form-urlencoded`).
+    Space,
+}
+
+/// Decodes `text`, without a copy when there is nothing to decode.
+pub(super) fn decode(text: &[u8], plus: Plus) -> Cow<'_, [u8]> {
+    let special = |byte: &u8| *byte == b'%' || (plus == Plus::Space && *byte == b'+');
+    let Some(first) = text.iter().position(special) else {
+        return Cow::Borrowed(text);
+    };
+    let mut decoded = Vec::with_capacity(text.len());
+    decoded.extend_from_slice(&text[..first]);
+    let mut rest = &text[first..];
+    while let Some((&byte, after)) = rest.split_first() {
+        let (value, after) = match (byte, plus) {
+            (b'%', _) => hex_pair(after).unwrap_or((byte, after)),
+            (b'+', Plus::Space) => (b' ', after),
+            _ => (byte, after),
+        };
+        decoded.push(value);
+        rest = after;
+    }
+    Cow::Owned(decoded)
+}
+
+fn hex_pair(text: &[u8]) -> Option<(u8, &[u8])> {
+    let ([high, low], after) = text.split_first_chunk::<2>()?;
+    Some((hex_digit(*high)? << 4 | hex_digit(*low)?, after))
+}
+
+fn hex_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_decode_once_and_bad_ones_stay() {
+        let path = |text: &'static str| decode(text.as_bytes(), Plus::Plus).into_owned();
+        assert_eq!(path("a%20b+c"), b"a b+c");
+        assert_eq!(path("%2520"), b"%20");
+        assert_eq!(path("100%"), b"100%");
+        assert_eq!(path("%zz%4"), b"%zz%4");
+        assert_eq!(path("%ff%00"), b"\xff\0");
+        assert_eq!(&*decode(b"a+b%2B", Plus::Space), b"a b+");
+        assert!(matches!(decode(b"plain", Plus::Space), Cow::Borrowed(_)));
+    }
+}
