@@ -39,11 +39,11 @@ pub struct Request {
     pub api_key: i16,
     /// The version that the client chose.
     pub api_version: i16,
-    /// The how manieth request of this API since the broker started, from 0.
+    /// The request's place among those of this API since the broker started, from 0.
     pub nth: u64,
     /// The connection's number since the broker started, from 0.
     pub connection: u64,
-    /// The how manieth request on its connection, from 0.
+    /// The request's place among those of its connection, from 0.
     pub nth_on_connection: u64,
     /// The client's address.
     pub peer: SocketAddr,

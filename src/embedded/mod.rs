@@ -206,6 +206,10 @@ impl Broker {
     }
 
     fn end(&mut self, grace: Duration) {
+        if grace.is_zero() {
+            // Before anyone is woken: a parked fetch would still get its answer out.
+            self.state.connections.shut_down(Shutdown::Both);
+        }
         self.state.begin_stop();
         if let Some(accept) = self.accept.take() {
             self.wake_accept();

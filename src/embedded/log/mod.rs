@@ -205,7 +205,7 @@ impl Log {
         self.dirty_bytes += stored.bytes.len();
         self.push(stored);
         self.trim_size();
-
+        self.wake();
         Ok(base_offset)
     }
 
@@ -392,7 +392,7 @@ impl Log {
     pub(super) fn close(&mut self, code: ErrorCode) {
         self.closed = Some(code);
         self.file = None;
-
+        self.wake();
     }
 }
 

@@ -1,7 +1,7 @@
 //! One immutable run of cached records, decoded and inflated once by the owner core and shared by `Arc`.
 //!
 //! Sits under every other file of the cache. Its one rule: a chunk never changes, so cores share it without locks.
-//! What is live, superseded or below the log's start is known by whoever holds the chunk (see `holdings`), not by the chunk.
+//! What is live, superseded or below the log's start is known by whoever holds the chunk (see `holdings`).
 
 use std::mem::size_of;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ impl Chunk {
     pub fn charged_bytes(&self) -> usize {
         let wide_timestamps = self.wide_timestamps.as_ref().map_or(0, |wide| wide.len());
         self.body.len()
-            + self.table.len() * size_of::<Entry>()
+            + self.table.len() * RECORD_TABLE_BYTES
             + wide_timestamps * size_of::<i64>()
             + size_of::<Self>()
             + ALLOCATOR_BYTES
@@ -168,7 +168,8 @@ impl Chunk {
         u32::try_from(reader.position()).ok()
     }
 
-    /// The key whose length stands at this byte of the body. Reads no more of the record: its end may be a cache miss away.
+    /// The key whose length stands at this byte of the body. Reads no more of the record: its end may be a cache miss
+    /// away.
     pub(super) fn key_at(&self, key_position: u32) -> Option<&[u8]> {
         let mut reader = Reader::new(&self.body, key_position as usize);
         reader.nullable_bytes().ok()?
@@ -187,12 +188,12 @@ impl Chunk {
 
     /// Bytes that go when this record goes: its own and its table entry.
     pub(super) fn record_bytes(&self, index: u32) -> usize {
-        self.raw(index).map_or(0, <[u8]>::len) + size_of::<Entry>()
+        self.raw(index).map_or(0, <[u8]>::len) + RECORD_TABLE_BYTES
     }
 
     /// Bytes of all records, by the measure of [`Chunk::record_bytes`].
     pub(super) fn all_record_bytes(&self) -> usize {
-        self.body.len() + self.table.len() * size_of::<Entry>()
+        self.body.len() + self.table.len() * RECORD_TABLE_BYTES
     }
 
     /// The record's encoded bytes, for a copy into another chunk.
@@ -240,6 +241,12 @@ impl Draft {
             body: Vec::new(),
             records: Vec::new(),
         }
+    }
+
+    /// Makes room for what is to come, exactly when it is empty: growing by doubling leaves holes in the heap.
+    pub(super) fn reserve(&mut self, body_bytes: usize, records: usize) {
+        self.body.reserve(body_bytes);
+        self.records.reserve(records);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -347,5 +354,7 @@ const POSITION: u32 = HAS_VALUE - 1;
 pub(super) const BODY_BYTES_MAX: usize = POSITION as usize;
 /// Timestamps come from the table: a chunk's records are from many batches, with bases of their own.
 const NO_TIMESTAMP: TimestampBase = TimestampBase::LogAppendTime(UnixMillis(0));
+/// Bytes that the table takes a record.
+pub(super) const RECORD_TABLE_BYTES: usize = size_of::<Entry>();
 /// Headers of up to four allocations (chunk with its two counters, body, its shared counter, table).
 const ALLOCATOR_BYTES: usize = 96;

@@ -60,7 +60,8 @@ impl ChunkBuilder {
         }
         self.stage(header, inflated)?;
         for (span, meta) in std::mem::take(&mut self.staged) {
-            self.push(&inflated[span.start as usize..span.end as usize], meta);
+            let left = &inflated[span.start as usize..];
+            self.push(left, span.len(), meta);
         }
         self.skip_to(header.next_offset());
         Ok(())
@@ -107,14 +108,18 @@ impl ChunkBuilder {
         Ok(())
     }
 
-    fn push(&mut self, raw: &[u8], meta: RecordMeta) {
-        let full = self.open.body_bytes() + raw.len() > CHUNK_BYTES_TARGET;
-        if (full || !self.open.has_room_for(raw.len(), meta.offset)) && !self.open.is_empty() {
+    /// Takes the record that is the first `record_bytes` of `left`, which is what is left of its batch.
+    fn push(&mut self, left: &[u8], record_bytes: usize, meta: RecordMeta) {
+        let full = self.open.body_bytes() + record_bytes > CHUNK_BYTES_TARGET;
+        if (full || !self.open.has_room_for(record_bytes, meta.offset)) && !self.open.is_empty() {
             let draft = std::mem::replace(&mut self.open, Draft::new());
             self.full.push((draft, self.next_offset));
         }
+        if self.open.is_empty() {
+            self.open.reserve(left.len().min(CHUNK_BYTES_TARGET), 0);
+        }
         self.next_offset = meta.offset + 1;
-        self.open.push(raw, meta);
+        self.open.push(&left[..record_bytes], meta);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The chunks that a view holds, in offset order, and which of their records are live.
 //!
-//! Under the key index, the walks and the repacking. Its one rule: every view that applied the same updates has the same
-//! live records, so liveness is a bit here and never a question to another core.
+//! Under the key index, the walks and the repacking. Its one rule: every view that applied the same updates has the
+//! same live records, so liveness is a bit here and never a question to another core.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::size_of;
@@ -73,6 +73,11 @@ impl HeldChunk {
             + self.dead.len() * size_of::<u64>()
             + self.links.len() * size_of::<i64>()
             + HOLDING_BYTES
+    }
+
+    pub(super) fn live_count(&self) -> usize {
+        let dead: u32 = self.dead.iter().map(|word| word.count_ones()).sum();
+        (self.chunk.record_count() - dead) as usize
     }
 
     pub(super) fn dead_bytes(&self) -> usize {

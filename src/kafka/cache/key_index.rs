@@ -1,7 +1,7 @@
 //! Key → record, without a copy of any key.
 //!
-//! Part of a view; its entries are places in the holdings, its hashes and comparisons come from chunk bytes. Its one rule:
-//! an entry always points at a live record.
+//! Part of a view; its entries are places in the holdings, its hashes and comparisons come from chunks. Its one rule: an
+//! entry always points at a live record.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;

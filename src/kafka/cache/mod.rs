@@ -1,7 +1,7 @@
 //! The partition cache: what a core keeps of the Kafka partitions that it owns or reads.
 //!
 //! Sits between the fetcher and the mappings. Its one rule: record bytes are stored once per process, in immutable
-//! [`Chunk`]s that all cores share; everything that changes belongs to one core.
+//! `Chunk`s that all cores share; everything that changes belongs to one core.
 //!
 //! ```text
 //!              owner core                                   every core with readers (the owner too)

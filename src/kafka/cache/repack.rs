@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::chunk::{Chunk, Draft};
+use super::chunk::{Chunk, Draft, RECORD_TABLE_BYTES};
 use super::chunk_builder::CHUNK_BYTES_TARGET;
 use super::holdings::{HeldChunk, Holdings};
 
@@ -62,8 +62,11 @@ pub(super) fn merge(
     run: &Run,
     keep: impl Fn(&Chunk, u32) -> bool,
 ) -> Option<(Draft, i64)> {
+    let holdings = || run.slots.iter().filter_map(|&slot| held.get(slot));
+    let records = holdings().map(HeldChunk::live_count).sum();
     let mut draft = Draft::new();
-    for holding in run.slots.iter().filter_map(|&slot| held.get(slot)) {
+    draft.reserve(run.live_bytes - records * RECORD_TABLE_BYTES, records);
+    for holding in holdings() {
         let chunk = &holding.chunk;
         for record in holding.live_records() {
             if let (Some(raw), Some(meta)) = (chunk.raw(record), chunk.meta(record))

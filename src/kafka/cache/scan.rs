@@ -1,6 +1,7 @@
 //! Reading a view in offset order: what a subscriber catches up on, and then follows.
 //!
-//! Part of a view. Its one rule: a scan borrows, so between two scans a reader keeps nothing but an offset, which no repacking changes.
+//! Part of a view. Its one rule: a scan borrows, so between two scans a reader keeps nothing but an offset, which no
+//! repacking changes.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! The owner core's side of a partition: takes what was fetched, decides what stays in memory, tells every view.
 //!
-//! Between the fetcher and the views. Its one rule: whatever it does to its own view it emits, in order, so that every other
-//! view is the same.
+//! Between the fetcher and the views. Its one rule: whatever it does to its own view it emits, in order, so that every
+//! other view is the same.
 //!
 //! ```text
 //!  fetch ─▶ ChunkBuilder ─▶ append ─┐
@@ -10,7 +10,8 @@
 //!  budget ─▶ reclaim, evict ────────┘
 //! ```
 //!
-//! Every method that emits appends to `out`; a call emits a bounded number of updates and copies a bounded number of bytes.
+//! Every method that emits appends to `out`; a call emits a bounded number of updates and copies a bounded number of
+//! bytes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -182,8 +183,8 @@ impl PartitionStore {
 
     /// Gives up chunks from the front until `bytes_needed` are free or nothing is left. Returns bytes freed.
     ///
-    /// On a compacted topic this loses keys, so only when [`PartitionStore::reclaim`] has nothing more to give. Always from
-    /// the front: were a newer chunk to go first, a superseded record of one of its keys could pass for the newest.
+    /// On a compacted topic this loses keys, so only when [`PartitionStore::reclaim`] has nothing more to give. Always
+    /// from the front: were a newer chunk to go first, a superseded record of one of its keys could pass for the newest.
     pub fn evict(&mut self, bytes_needed: usize, out: &mut Vec<Update>) -> usize {
         let before = self.charged_bytes();
         let mut bytes = 0;

@@ -13,8 +13,8 @@ pub enum Update {
     /// Records above all that was there.
     Append(Arc<Chunk>),
     /// A chunk as a new view must take it (see `PartitionStore::snapshot`): those of its records whose bits are set in
-    /// `dead` (bit `i % 64` of word `i / 64`) are superseded or below the log's start. Without this, a view that is opened late would take a
-    /// superseded record for the newest of its key after the tombstone above it is gone.
+    /// `dead` (bit `i % 64` of word `i / 64`) are superseded or below the log's start. Without this, a view that is
+    /// opened late would take a superseded record for the newest of its key, once the tombstone above it is gone.
     Restore {
         /// The chunk, above all that was there.
         chunk: Arc<Chunk>,
@@ -38,7 +38,8 @@ pub enum Update {
     },
     /// Where the partition stands.
     Progress(Progress),
-    /// Everything so far is void (truncation, topic created anew, resync): begin again, empty, at this offset. Open walks are lost.
+    /// Everything so far is void (truncation, topic created anew, resync): begin again, empty, at this offset. Open
+    /// walks are lost.
     Reset {
         /// The first offset that will be cached.
         start_offset: i64,

@@ -1,7 +1,8 @@
 //! A walk over a whole partition that survives rewriting: for the merged collection, where every key must come once.
 //!
-//! Part of a view. Its one rule: a key that was there when the walk was opened comes once, with a value that was its newest at some
-//! time since, however often it is rewritten meanwhile; what cannot be kept up is said ([`WalkEnd::Lost`]), not left out.
+//! Part of a view. Its one rule: a key that was there when the walk was opened comes once, with a value that was its
+//! newest at some time since, however often it is rewritten meanwhile; what cannot be kept up is said (`WalkEnd::Lost`),
+//! not left out.
 //!
 //! ```text
 //!            position            end (next offset at open)

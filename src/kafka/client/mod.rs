@@ -141,7 +141,7 @@ impl Client {
             submitted
         };
         match submitted {
-            Ok(()) => self.wake_lanes(now),
+            Ok(()) => self.wake_lanes(),
             Err((delivery, fault)) => {
                 self.ask_for_stale();
                 delivery.complete(Err(fault));
@@ -268,7 +268,7 @@ impl Client {
             }
         }
         self.ask_for_stale();
-        self.wake_lanes(runtime::now());
+        self.wake_lanes();
     }
 
     fn ask_for_stale(&self) {
@@ -278,13 +278,11 @@ impl Client {
         }
     }
 
-    /// Wakes the lanes of brokers that have something ready, starting those that do not exist yet.
-    fn wake_lanes(&self, now: Instant) {
-        let ready: Vec<i32> = {
-            let producer = self.inner.producer.borrow();
-            producer.brokers().filter(|broker| producer.poll_retry(*broker).is_some_and(|at| at <= now)).collect()
-        };
-        for broker in ready {
+    /// Wakes the lanes of brokers that got something to send, starting those that do not exist yet.
+    fn wake_lanes(&self) {
+        loop {
+            let awakened = self.inner.producer.borrow_mut().pop_awakened();
+            let Some(broker) = awakened else { return };
             let existing = self.inner.lanes.borrow().get(&broker).cloned();
             match existing {
                 Some(lane) => lane.notify(),

@@ -18,7 +18,7 @@ use crate::runtime::{self, with_deadline};
 const BROKER_TIMEOUT: Duration = Duration::from_secs(15);
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long to wait after the broker had no producer id to give.
-const IDENTITY_RETRY: Duration = Duration::from_secs(1);
+const IDENTITY_RETRY: Duration = Duration::from_millis(100);
 /// A connection idle for longer is checked before it is written to: brokers close idle ones after ten minutes, middle boxes much earlier.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
@@ -89,7 +89,8 @@ async fn identify(client: &Client, connection: &mut Connection) -> Result<(), Co
     if error.is_none() {
         client.inner.producer.borrow_mut().handle_identity(response.producer_id.0, response.producer_epoch);
     } else {
-        tracing::warn!(%error, "no producer id, trying again");
+        // The coordinator of a cluster that has just started says so for a moment.
+        tracing::debug!(%error, "no producer id, trying again");
         runtime::sleep(IDENTITY_RETRY).await;
     }
     Ok(())

@@ -165,6 +165,8 @@ pub struct Producer<T> {
     queued_bytes: usize,
     outputs: VecDeque<Output<T>>,
     stale: Vec<StrBytes>,
+    /// Brokers that got something to send since the last [`Producer::pop_awakened`].
+    awakened: Vec<i32>,
     builder: BatchBuilder,
     seed: u64,
 }
@@ -183,6 +185,7 @@ impl<T> Producer<T> {
             queued_bytes: 0,
             outputs: VecDeque::new(),
             stale: Vec::new(),
+            awakened: Vec::new(),
             builder: BatchBuilder::new(),
             seed,
         }
@@ -322,6 +325,11 @@ impl<T> Producer<T> {
     /// Topics whose leaders are not known, with records waiting.
     pub fn unknown_topics(&self) -> impl Iterator<Item = &StrBytes> {
         self.topics.iter().filter(|topic| topic.leaders.is_empty() && !topic.waiting.is_empty()).map(|topic| &topic.name)
+    }
+
+    /// A broker that got something to send since it was last named here.
+    pub fn pop_awakened(&mut self) -> Option<i32> {
+        self.awakened.pop()
     }
 
     /// The brokers that lead something.
@@ -512,6 +520,9 @@ impl<T> Producer<T> {
             return self.ask_for(self.accumulators[id].topic);
         };
         self.keep_listed(id, broker);
+        if !self.awakened.contains(&broker) {
+            self.awakened.push(broker);
+        }
     }
 
     fn keep_listed(&mut self, id: AccumulatorId, broker: i32) {
