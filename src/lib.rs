@@ -13,3 +13,5 @@ pub mod net;
 pub mod observe;
 pub mod route;
 pub mod runtime;
+#[doc(hidden)]
+pub mod sim;

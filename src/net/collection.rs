@@ -87,7 +87,7 @@ impl Collection {
                 self.json.finish(&mut out);
                 return CollectionStep::Finish(Bytes::from(out));
             };
-            if looked_at == RECORDS_PER_POLL_MAX && !out.is_empty() {
+            if looked_at == RECORDS_PER_POLL_MAX {
                 break;
             }
             looked_at += 1;

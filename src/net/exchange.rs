@@ -1,7 +1,7 @@
 //! One request and its answer, between the connection that brought it and the core's Kafka side.
 //!
 //! ```text
-//!             ┌─ produce: Receiving ──whole body──▶ Acking ──outcome──▶ answer
+//!             ┌─ produce: Receiving ──whole body──▶ Held ──▶ Acking ──outcome──▶ answer
 //!  resolved ──┤
 //!             └─ fetch:   Receiving ──▶ Reading ─┬─ found, or not ────▶ answer
 //!                          (body is dropped)     ├─ not cached ──▶ Cold ─▶ answer
@@ -34,6 +34,14 @@ const READ_YOUR_WRITES_WAIT: Duration = Duration::from_secs(1);
 /// How long a read waits for a topic to be opened and read to its end.
 const WARM_WAIT: Duration = Duration::from_secs(5);
 
+/// What earlier requests of a connection are still at. Reads wait for writes and writes for reads, so that a pipeline means what it would mean request by request;
+/// reads do not wait for reads, nor writes for writes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Before {
+    writes: bool,
+    reads: bool,
+}
+
 /// What an exchange wants its connection to do.
 pub(super) enum Step {
     /// Nothing now.
@@ -57,6 +65,8 @@ type ColdRead = Pin<Box<dyn Future<Output = Result<Option<ColdRecord>, ColdFault
 enum State {
     /// The body is coming.
     Receiving { body: BytesMut },
+    /// The record is ready and waits for reads that came before it on the connection.
+    Held { record: Record },
     /// The record is on its way.
     Acking { delivery: Rc<Delivery> },
     /// The cache is to be asked.
@@ -104,9 +114,19 @@ impl Exchange {
         Self { resolved, state: State::Receiving { body: BytesMut::new() }, accepted: now, charged: 0, service: None }
     }
 
-    /// Whether a read behind it on the connection has to wait for it.
-    pub(super) fn is_write(&self) -> bool {
+    fn is_write(&self) -> bool {
         matches!(self.resolved.action, Action::Produce { .. })
+    }
+
+    /// Whether it gives its answer piece by piece.
+    pub(super) fn is_streaming(&self) -> bool {
+        matches!(self.state, State::Streaming { .. })
+    }
+
+    /// Adds itself to what later requests of the connection may have to wait for. A collection that is being written was begun: what it must show is settled.
+    pub(super) fn add_to(&self, before: &mut Before) {
+        before.writes |= self.is_write();
+        before.reads |= !self.is_write() && !self.is_streaming();
     }
 
     /// Takes a piece of the body; false when the core has no room for it.
@@ -126,28 +146,33 @@ impl Exchange {
     }
 
     /// The body that came in pieces is whole.
-    pub(super) fn handle_end(&mut self, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) {
+    pub(super) fn handle_end(&mut self, now: Instant) {
         let State::Receiving { body } = &mut self.state else { return };
         let body = std::mem::take(body).freeze();
-        self.handle_body(body, service, notify, now);
+        self.handle_body(body, now);
     }
 
-    /// The whole body is here: the record goes to the producer, or the reading begins.
-    pub(super) fn handle_body(&mut self, body: Bytes, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) {
-        let Action::Produce { acks, record, tombstone } = &mut self.resolved.action else {
-            self.state = State::Reading { reader: None, since: now, wake_at: now };
-            return;
+    /// The whole body is here: the record can go to the producer, or the reading begin.
+    pub(super) fn handle_body(&mut self, body: Bytes, now: Instant) {
+        self.state = match &mut self.resolved.action {
+            Action::Produce { record, tombstone, .. } => {
+                let mut record: Record = std::mem::take(record);
+                record.value = (!*tombstone).then_some(body);
+                State::Held { record }
+            }
+            Action::Fetch(_) => State::Reading { reader: None, since: now, wake_at: now },
         };
-        let mut record: Record = std::mem::take(record);
-        record.value = (!*tombstone).then_some(body);
-        let acks = Acks::from(*acks);
+    }
+
+    fn produce(&mut self, record: Record, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) {
+        let Action::Produce { acks, .. } = &self.resolved.action else { return };
         let client = &service.clients[self.resolved.cluster];
         let Some(topic) = client.produce_topic(&self.resolved.topic) else {
             self.state = State::Refused(RequestError::TopicUnavailable { topic: self.resolved.topic.clone(), reason: None });
             return;
         };
         let delivery = Delivery::new(notify.clone());
-        client.produce(topic, acks, record, delivery.clone(), now, self.accepted + self.resolved.timeout);
+        client.produce(topic, Acks::from(*acks), record, delivery.clone(), now, self.accepted + self.resolved.timeout);
         self.state = State::Acking { delivery };
     }
 
@@ -156,29 +181,35 @@ impl Exchange {
         match &self.state {
             State::Reading { wake_at, .. } => Some(*wake_at),
             State::Cold { .. } => Some(self.accepted + self.resolved.timeout),
-            State::Receiving { .. } | State::Acking { .. } | State::Streaming { .. } | State::Refused(_) => None,
+            State::Receiving { .. } | State::Held { .. } | State::Acking { .. } | State::Streaming { .. } | State::Refused(_) => None,
         }
     }
 
-    /// Goes as far as it can. `writes_before`: an earlier request of the connection is still writing. `room`: bytes of answer that may be given now.
+    /// Goes as far as it can. `before`: what earlier requests of the connection are still at. `room`: bytes of answer that may be given now.
     pub(super) fn poll(
         &mut self,
         context: &mut Context<'_>,
         service: &Rc<Service>,
         notify: &Rc<Notify>,
-        writes_before: bool,
+        before: Before,
         room: usize,
         now: Instant,
     ) -> Step {
+        if let State::Held { record } = &mut self.state
+            && !before.reads
+        {
+            let record = std::mem::take(record);
+            self.produce(record, service, notify, now);
+        }
         match &mut self.state {
-            State::Receiving { .. } => Step::Pending,
+            State::Receiving { .. } | State::Held { .. } => Step::Pending,
             State::Acking { delivery } => match delivery.outcome() {
                 None => Step::Pending,
                 Some(Ok(_)) => Step::Respond(Box::new(Answer { head: ResponseHead::new(204), body: Body::Empty })),
                 Some(Err(fault)) => Step::Fail(RequestError::Produce(fault)),
             },
             State::Refused(error) => Step::Fail(error.clone()),
-            State::Reading { since, wake_at, .. } if writes_before => {
+            State::Reading { since, wake_at, .. } if before.writes => {
                 // It may want to see what they write, so its waits begin after them.
                 *since = now;
                 *wake_at = Instant::FAR_FUTURE;

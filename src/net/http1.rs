@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use super::exchange::{Exchange, Step};
+use super::exchange::{Before, Exchange, Step};
 use super::service::{Entry, count};
 use crate::clock::Instant;
 use crate::config::HttpServer;
@@ -74,7 +74,8 @@ impl Shell {
             let again = match self.poll_read(context, now) {
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(())) => true,
-                Poll::Pending => self.entry.notify.poll_notified(context).is_ready(),
+                // What was written made room for more of an answer, and nothing else would wake us for it.
+                Poll::Pending => self.can_stream() || self.entry.notify.poll_notified(context).is_ready(),
             };
             if !again && ready!(self.poll_deadline(context, now)) == Turn::Over {
                 return Poll::Ready(());
@@ -83,6 +84,10 @@ impl Shell {
         }
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    fn can_stream(&self) -> bool {
+        self.connection.stream_room() > 0 && self.exchanges.front().is_some_and(|(_, exchange)| exchange.is_streaming())
     }
 
     fn handle_events(&mut self, now: Instant) {
@@ -98,7 +103,7 @@ impl Shell {
                 }
                 Event::End { id } => {
                     if let Some((_, exchange)) = self.exchanges.iter_mut().find(|(open, _)| *open == id) {
-                        exchange.handle_end(&self.entry.service, &self.entry.notify, now);
+                        exchange.handle_end(now);
                     }
                 }
                 Event::Aborted { id } => self.exchanges.retain(|(open, _)| *open != id),
@@ -116,7 +121,7 @@ impl Shell {
         };
         let mut exchange = Exchange::new(resolved, now);
         match body {
-            RequestBody::Full(bytes) => exchange.handle_body(bytes, &self.entry.service, &self.entry.notify, now),
+            RequestBody::Full(bytes) => exchange.handle_body(bytes, now),
             RequestBody::Streaming { .. } => self.connection.accept_body(id, now),
         }
         self.exchanges.push_back((id, exchange));
@@ -124,15 +129,15 @@ impl Shell {
 
     /// Lets every exchange go as far as it can, in order.
     fn poll_exchanges(&mut self, context: &mut Context<'_>, now: Instant) {
-        let mut writes_before = false;
+        let mut before = Before::default();
         let mut index = 0;
         while index < self.exchanges.len() {
             let is_first = index == 0;
             let (id, exchange) = &mut self.exchanges[index];
             let room = if is_first { self.connection.stream_room() } else { 0 };
-            match exchange.poll(context, &self.entry.service, &self.entry.notify, writes_before, room, now) {
+            match exchange.poll(context, &self.entry.service, &self.entry.notify, before, room, now) {
                 Step::Pending => {
-                    writes_before |= exchange.is_write();
+                    exchange.add_to(&mut before);
                     index += 1;
                 }
                 Step::Respond(answer) => {
@@ -145,7 +150,11 @@ impl Shell {
                     self.respond_error(id, &error, now);
                 }
                 Step::Begin(head) => self.connection.respond(*id, &head, &crate::http::Body::Stream, now),
-                Step::Data(bytes) => self.connection.send_data(*id, &bytes, now),
+                Step::Data(bytes) => {
+                    self.connection.send_data(*id, &bytes, now);
+                    // One piece a turn, so that others get theirs.
+                    index += 1;
+                }
                 Step::Finish(bytes) => {
                     self.connection.send_data(*id, &bytes, now);
                     self.connection.finish(*id, now);

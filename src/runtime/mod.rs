@@ -16,7 +16,7 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -33,6 +33,9 @@ const IO_MEMORY_BYTES: usize = 64 << 10;
 const RING_DEPTH: usize = 1024;
 /// How long a task may run before the executor looks at the rings again. The default of 100 ms starves other cores' messages that long.
 const PREEMPT_TIMER: Duration = Duration::from_millis(1);
+
+/// How long an executor may take to run its first task.
+const START_WAIT: Duration = Duration::from_secs(10);
 
 /// Monotonic time since the process asked for the first time.
 pub fn now() -> Instant {
@@ -138,12 +141,15 @@ where
     let cores = placements.len();
     let mut handles = Vec::with_capacity(cores);
     for (index, (placement, main)) in placements.into_iter().zip(mains).enumerate() {
+        let (started, has_started) = mpsc::channel();
         let handle = LocalExecutorBuilder::new(placement)
             .name(&format!("sluice-{index}"))
             .io_memory(IO_MEMORY_BYTES)
             .ring_depth(RING_DEPTH)
             .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move {
+                // The starting thread waits for it.
+                let _ = started.send(());
                 let deadlines = Rc::new(Deadlines::default());
                 // The first sleep of an executor takes 10 to 80 ms (its first membarrier): take it before anybody waits for us.
                 sleep(Duration::from_millis(1)).await;
@@ -151,6 +157,11 @@ where
                 main(CoreStart { id: CoreId(index), cores, deadlines }).await;
             })
             .map_err(|error| StartFault::Executor(error.to_string()))?;
+        // glommio tells only the one who joins that an executor could not be made: without its first task, join.
+        if has_started.recv_timeout(START_WAIT).is_err() {
+            let reason = handle.join().err().map_or_else(|| format!("core {index} did not start"), |error| error.to_string());
+            return Err(StartFault::Executor(reason));
+        }
         handles.push(handle);
     }
     Ok(Cores { handles })

@@ -13,6 +13,9 @@ pub type Stream = glommio::net::TcpStream;
 
 /// Connections the kernel keeps for us until we accept them.
 const BACKLOG: i32 = 4096;
+/// How long to wait for a predecessor's port, and between two attempts.
+const TAKE_OVER_WAIT: Duration = Duration::from_secs(1);
+const TAKE_OVER_RETRY: Duration = Duration::from_millis(20);
 /// How long to leave `accept` alone when the process is out of descriptors or memory.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(20);
 
@@ -32,11 +35,7 @@ pub struct Bound {
 /// When the address is taken (also by a process that shares its ports, which the kernel alone would not say) or not ours.
 pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Bound> {
     // SO_REUSEPORT lets a second gateway bind beside a first one and steal half of its connections, so ask without it first.
-    let probe = socket_for(address)?;
-    probe.bind(&address.into())?;
-    if address.port() != 0 {
-        probe.listen(1)?;
-    }
+    let probe = probe(address)?;
     let mut actual = address;
     actual.set_port(probe.local_addr()?.as_socket().map_or(address.port(), |local| local.port()));
     drop(probe);
@@ -49,6 +48,22 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Bound> {
         })
         .collect::<io::Result<_>>()?;
     Ok(Bound { address: actual, sockets })
+}
+
+/// A socket bound alone. The kernel closes the listeners of a process some 100 ms after its io_uring is gone, so a successor has to be patient.
+fn probe(address: SocketAddr) -> io::Result<Socket> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let socket = socket_for(address)?;
+        let bound = socket.bind(&address.into()).and_then(|()| if address.port() == 0 { Ok(()) } else { socket.listen(1) });
+        match bound {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && waited < TAKE_OVER_WAIT => {
+                std::thread::sleep(TAKE_OVER_RETRY);
+                waited += TAKE_OVER_RETRY;
+            }
+            bound => return bound.map(|()| socket),
+        }
+    }
 }
 
 fn socket_for(address: SocketAddr) -> io::Result<Socket> {

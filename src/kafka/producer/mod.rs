@@ -109,7 +109,7 @@ struct Topic<T> {
     accumulators: HashMap<(i32, Acks), AccumulatorId>,
     /// Records that came before the topic was known.
     waiting: VecDeque<(Acks, Queued<T>)>,
-    /// Since when records have come in vain, and what the broker said last. Until the topic is known, records are refused at once when this is too long ago.
+    /// Since when records have come in vain, and what the broker said last. After the grace records are refused at once, for as long again; then the next one waits.
     unknown_since: Option<Instant>,
     last_error: Option<ErrorCode>,
     sticky: StickyPartitioner,
@@ -240,7 +240,8 @@ impl<T> Producer<T> {
         }
         let queued = Queued { record, token, deadline, bytes };
         if entry.leaders.is_empty() {
-            let since = *entry.unknown_since.get_or_insert(now);
+            let since = entry.unknown_since.filter(|since| now.saturating_duration_since(*since) < self.limits.unavailable_grace * 2).unwrap_or(now);
+            entry.unknown_since = Some(since);
             if now.saturating_duration_since(since) >= self.limits.unavailable_grace {
                 let reason = entry.last_error.map_or(Unavailable::Unreachable, Unavailable::Broker);
                 self.ask_for(topic);
@@ -306,13 +307,13 @@ impl<T> Producer<T> {
         }
     }
 
-    /// Takes the producer id for idempotent batches (InitProducerId, KIP-98).
+    /// Takes the producer id for idempotent batches (`InitProducerId`, KIP-98).
     pub fn handle_identity(&mut self, producer_id: i64, epoch: i16) {
         self.identity = Some((producer_id, epoch));
         self.identity_wanted = false;
     }
 
-    /// Whether InitProducerId has to be called.
+    /// Whether `InitProducerId` has to be called.
     pub fn wants_identity(&self) -> bool {
         self.identity_wanted && self.identity.is_none()
     }

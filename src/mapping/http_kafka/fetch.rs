@@ -3,13 +3,14 @@
 //! Entity tags (DESIGN: quoted, RFC 9110): on a compacted topic the tag of an item names its record, and 304 means that this very record is still the newest;
 //! on other topics it is a cursor, and 304 means that nothing newer matches. Rule: "not found" is only said when all of the topic was looked at.
 
+use std::num::NonZeroU32;
+
 use bytes::Bytes;
 
 use crate::http::{Body, RequestHead, ResponseHead};
 use crate::kafka::cache::{Lookup, PartitionView, Policy, RecordView, Superseded};
 use crate::kafka::partition::partition_for_key;
 use crate::mapping::progress::{IfNoneMatch, Progress, encode_tag, quote};
-use std::num::NonZeroU32;
 
 /// A condition on a record; all parts must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub struct RecordFilter {
 
 impl RecordFilter {
     /// Whether a record has the headers.
+    #[expect(clippy::needless_pass_by_value, reason = "an iterator over borrowed bytes, cloned for each walk over it")]
     pub fn matches_headers<'a>(&self, headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone) -> bool {
         self.headers.iter().all(|(name, value)| headers.clone().any(|(have, with)| have == name && with == Some(value)))
     }
@@ -99,20 +101,28 @@ impl FetchRequest {
 
     /// Answers from the cache.
     pub fn single(&self, topic: &impl CachedTopic) -> SingleOutcome {
+        self.single_beyond(topic, &[])
+    }
+
+    /// Answers from the cache after Kafka was searched in vain below `searched_below` (one offset a partition), because what is cached was not searched there.
+    pub fn single_beyond(&self, topic: &impl CachedTopic, searched_below: &[i64]) -> SingleOutcome {
+        if self.is_cursor_unread(topic) {
+            return SingleOutcome::Warming;
+        }
         let cursor = self.cursor(topic);
         let home = self.home_partition(topic.partition_count());
         // The key's own partition first: nearly always that is where it is, and the others need not even be read yet.
         let order = home.into_iter().chain((0..topic.partition_count()).filter(|partition| Some(*partition) != home));
         let mut gap = None;
         for partition in order {
-            let from = cursor.as_ref().and_then(|cursor| cursor.offset(i32::try_from(partition).ok()?)).unwrap_or(i64::MIN);
-            let found = topic.with_view(partition, |view| self.find(view, partition, from, cursor.is_some()));
-            match found.unwrap_or(Found::Warming) {
-                Found::Answer(answer) => return SingleOutcome::Answer(answer),
-                Found::Tombstone => return SingleOutcome::NotFound,
-                Found::Warming => return SingleOutcome::Warming,
-                Found::NotCached(below) => gap = gap.or(Some(SingleOutcome::NotCached { partition, below })),
-                Found::Nothing => {}
+            let asked = cursor.as_ref().and_then(|cursor| cursor.offset(i32::try_from(partition).ok()?)).unwrap_or(i64::MIN);
+            let from = searched_below.get(partition).map_or(asked, |below| asked.max(*below));
+            let looked = topic.with_view(partition, |view| self.look(view, partition, from, cursor.is_some()));
+            match looked.unwrap_or(Some(SingleOutcome::Warming)) {
+                None => {}
+                // Only a key's own partition is sure to have its record: elsewhere another one, that is cached, does as well.
+                Some(missing @ SingleOutcome::NotCached { .. }) if home != Some(partition) => gap = gap.or(Some(missing)),
+                Some(outcome) => return outcome,
             }
         }
         gap.unwrap_or_else(|| self.nothing_found(cursor.as_ref()))
@@ -131,18 +141,29 @@ impl FetchRequest {
 
     /// Where to look on from, on a topic that is not compacted: the first tag listed, unless it is from another log.
     pub fn cursor(&self, topic: &impl CachedTopic) -> Option<Progress> {
-        if topic.policy().compact {
-            return None;
-        }
-        let progress = &self.if_none_match.tags().first()?.progress;
+        let progress = self.progress_asked(topic)?;
         let is_within = |(partition, offset): (i32, i64)| {
             let partition = usize::try_from(partition).ok()?;
-            topic.with_view(partition, |view| offset <= view.next_offset())
+            topic.with_view(partition, |view| offset <= view.end_offset())
         };
         progress.iter().all(|entry| is_within(entry).unwrap_or(false)).then(|| progress.clone())
     }
 
-    /// Makes the answer to a record that was found. `next_offset` is one past its offset.
+    /// Whether a partition that the tag names has not been read to its end, so that nobody knows yet if the tag is from this log.
+    fn is_cursor_unread(&self, topic: &impl CachedTopic) -> bool {
+        let named = self.progress_asked(topic).into_iter().flat_map(Progress::iter);
+        let mut named = named.filter_map(|(partition, _)| usize::try_from(partition).ok());
+        named.any(|partition| partition < topic.partition_count() && !topic.with_view(partition, PartitionView::is_ready).unwrap_or(false))
+    }
+
+    fn progress_asked(&self, topic: &impl CachedTopic) -> Option<&Progress> {
+        let tag = self.if_none_match.tags().first().filter(|_| !topic.policy().compact)?;
+        Some(&tag.progress)
+    }
+
+    /// Makes the answer to a record that was found; `None` for a tombstone. `next_offset` is one past its offset, `is_cursor` whether it was looked for from
+    /// [`FetchRequest::cursor`] on.
+    #[expect(clippy::needless_pass_by_value, reason = "an iterator over borrowed bytes, cloned for each walk over it")]
     pub fn answer<'a>(
         &self,
         partition: usize,
@@ -152,7 +173,9 @@ impl FetchRequest {
         is_cursor: bool,
     ) -> Option<Box<Answer>> {
         let value = value?;
-        let mut progress = Progress::default();
+        // What was given stays in: without it the next read would begin those partitions anew.
+        let given = self.if_none_match.tags().first().filter(|_| is_cursor);
+        let mut progress = given.map_or_else(Progress::default, |tag| tag.progress.clone());
         progress.set(i32::try_from(partition).unwrap_or(i32::MAX), next_offset);
         let header = |name: &[u8]| headers.clone().find(|(have, _)| *have == name).and_then(|(_, value)| value);
         let suffix = header(b"etag");
@@ -168,59 +191,28 @@ impl FetchRequest {
         Some(Box::new(Answer { head: head.with("etag", etag), body }))
     }
 
-    fn find(&self, view: &PartitionView, partition: usize, from: i64, is_cursor: bool) -> Found {
+    /// What one partition says; `None`: nothing, the others are to be asked.
+    fn look(&self, view: &PartitionView, partition: usize, from: i64, is_cursor: bool) -> Option<SingleOutcome> {
+        match self.find(view, from) {
+            Found::Record(record) => {
+                let answer = self.answer(partition, record.offset + 1, record.value, record.headers, is_cursor);
+                Some(answer.map_or(SingleOutcome::NotFound, SingleOutcome::Answer))
+            }
+            Found::NotCached(below) => Some(SingleOutcome::NotCached { partition, below }),
+            Found::Warming => Some(SingleOutcome::Warming),
+            Found::Nothing => None,
+        }
+    }
+
+    fn find<'v>(&self, view: &'v PartitionView, from: i64) -> Found<'v> {
         if self.filters.is_empty() {
-            return self.scan(view, partition, from, is_cursor, &RecordFilter::default());
+            return scan(view, from, &RecordFilter::default());
         }
-        let mut best = Found::Nothing;
-        for filter in &self.filters {
-            let found = match &filter.key {
-                Some(key) => self.find_key(view, partition, from, is_cursor, filter, key),
-                None => self.scan(view, partition, from, is_cursor, filter),
-            };
-            match found {
-                Found::Nothing => {}
-                Found::NotCached(_) => best = found,
-                found => return found,
-            }
-        }
-        best
-    }
-
-    fn find_key(&self, view: &PartitionView, partition: usize, from: i64, is_cursor: bool, filter: &RecordFilter, key: &[u8]) -> Found {
-        let mut from = from;
-        loop {
-            match view.oldest_from(key, from) {
-                Lookup::Found(record) if filter.matches_headers(record.headers.clone()) => return self.found(&record, partition, is_cursor),
-                // On a compacted topic only the newest record of the key counts, and it does not match.
-                Lookup::Found(_) if view.policy().compact => return Found::Nothing,
-                Lookup::Found(record) => from = record.offset + 1,
-                Lookup::Absent => return Found::Nothing,
-                Lookup::NotCached { below } => return Found::NotCached(below),
-                Lookup::Warming => return Found::Warming,
-            }
-        }
-    }
-
-    fn scan(&self, view: &PartitionView, partition: usize, from: i64, is_cursor: bool, filter: &RecordFilter) -> Found {
-        if !view.is_ready() {
-            return Found::Warming;
-        }
-        let from = from.max(view.log_start_offset());
-        if from < view.evicted_below() {
-            return Found::NotCached(view.evicted_below());
-        }
-        let records = view.scan(from, Superseded::Skip).filter_map(|record| record.view());
-        for record in records {
-            if filter.matches_headers(record.headers.clone()) {
-                return self.found(&record, partition, is_cursor);
-            }
-        }
-        Found::Nothing
-    }
-
-    fn found(&self, record: &RecordView<'_>, partition: usize, is_cursor: bool) -> Found {
-        self.answer(partition, record.offset + 1, record.value, record.headers.clone(), is_cursor).map_or(Found::Tombstone, Found::Answer)
+        let found = self.filters.iter().map(|filter| match &filter.key {
+            Some(key) => find_key(view, from, filter, key),
+            None => scan(view, from, filter),
+        });
+        found.fold(Found::Nothing, Found::or)
     }
 
     /// The head of a collection's answer, as the topic stands now; 304 needs no more than it.
@@ -247,13 +239,52 @@ pub struct CollectionHead {
     pub is_unchanged: bool,
 }
 
-enum Found {
-    Answer(Box<Answer>),
-    /// The record that counts says that the item is gone.
-    Tombstone,
+/// What a partition has for one filter, or all of them.
+enum Found<'v> {
+    /// The record that counts, which may be a tombstone.
+    Record(RecordView<'v>),
     Nothing,
     NotCached(i64),
     Warming,
+}
+
+impl Found<'_> {
+    /// What two filters find together: the older record, unless an older one may be where nobody has looked.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Warming, _) | (_, Self::Warming) => Self::Warming,
+            (Self::NotCached(below), _) | (_, Self::NotCached(below)) => Self::NotCached(below),
+            (Self::Record(one), Self::Record(other)) => Self::Record(if other.offset < one.offset { other } else { one }),
+            (Self::Nothing, found) | (found, Self::Nothing) => found,
+        }
+    }
+}
+
+fn find_key<'v>(view: &'v PartitionView, mut from: i64, filter: &RecordFilter, key: &[u8]) -> Found<'v> {
+    loop {
+        match view.oldest_from(key, from) {
+            Lookup::Found(record) if filter.matches_headers(record.headers.clone()) => return Found::Record(record),
+            // On a compacted topic only the newest record of the key counts, and it does not match.
+            Lookup::Found(_) if view.policy().compact => return Found::Nothing,
+            Lookup::Found(record) => from = record.offset + 1,
+            Lookup::NotCached { below } if from < below => return Found::NotCached(below),
+            // Nothing is missing from where it was looked.
+            Lookup::Absent | Lookup::NotCached { .. } => return Found::Nothing,
+            Lookup::Warming => return Found::Warming,
+        }
+    }
+}
+
+fn scan<'v>(view: &'v PartitionView, from: i64, filter: &RecordFilter) -> Found<'v> {
+    if !view.is_ready() {
+        return Found::Warming;
+    }
+    let from = from.max(view.log_start_offset());
+    if from < view.evicted_below() {
+        return Found::NotCached(view.evicted_below());
+    }
+    let mut records = view.scan(from, Superseded::Skip).filter_map(|record| record.view());
+    records.find(|record| filter.matches_headers(record.headers.clone())).map_or(Found::Nothing, Found::Record)
 }
 
 /// Writes the values of a collection as a JSON array, piece by piece.

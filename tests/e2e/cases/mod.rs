@@ -1,0 +1,14 @@
+//! The cases, by what they are about. Each is a function of the environment that it runs on; `main.rs` makes the tests.
+
+pub(crate) mod cli;
+pub(crate) mod collection;
+pub(crate) mod crud;
+pub(crate) mod durability;
+pub(crate) mod foreign;
+pub(crate) mod lifecycle;
+pub(crate) mod malformed;
+pub(crate) mod outage;
+pub(crate) mod produce;
+pub(crate) mod quickstart;
+pub(crate) mod sizes;
+pub(crate) mod wire;

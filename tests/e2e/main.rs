@@ -1,0 +1,199 @@
+//! End to end, as a black box: the gateway as a process, real sockets, and a broker; the cases are written from the
+//! specification. Most run twice, on the embedded broker (`embedded::…`) and on Apache Kafka (`kafka::…`, ignored where
+//! nobody asks for them: `tools/kafka.sh` needs a JVM). `SLUICE_BIN` names another binary than the one cargo built,
+//! `SLUICE_TEST_KAFKA` a Kafka that runs already.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests read the clock, start threads and lock: they stand outside of the gateway's cores"
+)]
+
+mod cases;
+mod harness;
+
+/// Makes two tests of each case: on the embedded broker, and on Apache Kafka, shared or for the case alone.
+macro_rules! on_both_brokers {
+    (shared: { $($module:ident: $($case:ident),+;)+ } own: { $($own_module:ident: $($own_case:ident),+;)+ }) => {
+        mod embedded {
+            use crate::cases;
+            use crate::harness::{Env, broker::Broker};
+            $($(
+                #[test]
+                fn $case() {
+                    cases::$module::$case(&Env::new(Broker::embedded()));
+                }
+            )+)+
+            $($(
+                #[test]
+                fn $own_case() {
+                    cases::$own_module::$own_case(&Env::new(Broker::embedded()));
+                }
+            )+)+
+        }
+        mod kafka {
+            use crate::cases;
+            use crate::harness::{Env, broker::Broker};
+            $($(
+                #[test]
+                #[ignore = "needs Apache Kafka: tools/kafka.sh"]
+                fn $case() {
+                    cases::$module::$case(&Env::new(Broker::shared_kafka()));
+                }
+            )+)+
+            $($(
+                #[test]
+                #[ignore = "needs Apache Kafka: tools/kafka.sh"]
+                fn $own_case() {
+                    cases::$own_module::$own_case(&Env::new(Broker::own_kafka()));
+                }
+            )+)+
+        }
+    };
+}
+
+on_both_brokers! {
+    shared: {
+        crud:
+            an_item_is_written_read_and_deleted,
+            curl_does_the_walkthrough,
+            a_listed_etag_is_answered_304,
+            an_item_of_another_content_type_keeps_it,
+            an_empty_body_is_an_empty_value,
+            head_is_get_without_the_body,
+            what_no_route_takes_is_404,
+            a_query_is_not_part_of_the_path,
+            a_key_is_percent_decoded_and_may_hold_slashes;
+        produce:
+            a_delete_leaves_a_null_value_in_kafka,
+            a_post_takes_its_key_from_the_idempotency_key,
+            a_record_carries_the_content_type_and_nothing_else,
+            every_acks_setting_stores_the_record,
+            overrides_become_record_headers,
+            half_sent_uploads_store_nothing;
+        collection:
+            two_hundred_concurrent_writes_are_read_back_at_once,
+            a_collection_under_constant_rewriting_is_whole,
+            a_collection_leaves_out_the_deleted_and_the_empty,
+            a_collection_has_an_etag_of_its_state;
+        foreign:
+            records_of_another_client_appear,
+            compressed_batches_appear,
+            a_key_is_found_in_whatever_partition_it_lies,
+            kcat_records_with_repeated_and_null_headers_appear,
+            the_topic_is_read_from_its_beginning;
+        sizes:
+            nine_hundred_kilobytes_go_through,
+            eight_megabytes_are_413,
+            eight_megabytes_in_chunks_are_413,
+            a_chunked_upload_is_stored_whole,
+            an_upload_that_asks_first_is_told_to_go_on,
+            curl_uploads_after_100_continue;
+        wire:
+            ten_pipelined_requests_are_answered_in_order,
+            a_pipelined_get_sees_the_put_before_it,
+            a_pipelined_write_does_not_overtake_the_get_before_it,
+            a_connection_serves_many_requests,
+            a_connection_closes_when_asked_to,
+            http_1_0_is_answered_and_closed,
+            a_request_may_come_split_at_every_byte,
+            three_hundred_half_open_heads_delay_nobody;
+        malformed:
+            malformed_requests_are_refused_and_store_nothing,
+            ambiguous_bodies_are_never_read_as_a_second_request,
+            oversized_heads_are_refused,
+            a_tls_hello_is_refused,
+            random_bytes_do_no_harm;
+        lifecycle:
+            a_restarted_gateway_answers_the_same,
+            sigterm_lets_a_request_in_flight_finish,
+            sigint_ends_it_in_order,
+            a_second_signal_ends_it_at_once,
+            a_second_gateway_on_the_port_is_refused,
+            a_gateway_takes_over_the_port_of_the_last_at_once;
+    }
+    own: {
+        outage:
+            writes_fail_fast_while_the_broker_is_down_and_recover,
+            a_gateway_starts_without_its_broker,
+            a_silent_broker_is_504_within_the_deadline;
+        lifecycle:
+            sigterm_waits_for_the_broker_s_answer;
+        durability:
+            no_acknowledged_write_is_lost_when_the_broker_is_killed;
+    }
+}
+
+/// What only one kind of broker can do, and what needs none.
+mod only {
+    use crate::cases::{cli, durability, foreign, quickstart};
+    use crate::harness::{Env, broker::Broker};
+
+    #[test]
+    fn answers_that_get_lost_are_neither_lost_nor_repeated_writes() {
+        durability::answers_that_get_lost();
+    }
+
+    #[test]
+    fn late_answers_are_awaited() {
+        durability::late_answers();
+    }
+
+    #[test]
+    fn retriable_refusals_are_retried() {
+        durability::retriable_refusals();
+    }
+
+    #[test]
+    #[ignore = "needs Apache Kafka: tools/kafka.sh"]
+    fn kafka_no_acknowledged_write_is_lost_when_a_leader_dies() {
+        durability::leader_change();
+    }
+
+    #[test]
+    #[ignore = "needs Apache Kafka: tools/kafka.sh"]
+    fn kafka_an_aborted_transaction_is_never_seen() {
+        foreign::aborted_transaction(&Env::new(Broker::shared_kafka()));
+    }
+
+    #[test]
+    #[ignore = "needs Apache Kafka: tools/kafka.sh"]
+    fn kafka_compressed_batches_of_the_java_client_appear() {
+        foreign::java_compression(&Env::new(Broker::shared_kafka()));
+    }
+
+    #[test]
+    fn the_quick_start_works_without_any_file() {
+        quickstart::walkthrough();
+    }
+
+    #[test]
+    fn a_good_file_passes_the_check() {
+        cli::good_file();
+    }
+
+    #[test]
+    fn the_files_in_config_pass_the_check() {
+        cli::shipped_files();
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_place() {
+        cli::bad_file();
+    }
+
+    #[test]
+    fn start_refuses_a_bad_file() {
+        cli::start_with_a_bad_file();
+    }
+
+    #[test]
+    fn an_unset_variable_is_named() {
+        cli::unset_variable();
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        cli::missing_file();
+    }
+}

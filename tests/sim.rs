@@ -1,0 +1,80 @@
+//! The data plane in a simulated world: seeds in, promises checked at every step. `SEED=123` replays one, `SIM_SEEDS=20000` runs as many.
+
+use std::time::Duration;
+
+use sluice::sim::{self, Faults, Summary, World};
+
+#[test]
+fn every_record_gets_one_outcome_and_every_outcome_is_true() {
+    let mut total = Summary::default();
+    let mut runs = 0;
+    for seed in sim::seeds() {
+        total.add(&World::new(seed).run_until_idle());
+        runs += 1;
+    }
+    // A simulation in which nothing happens proves nothing.
+    if runs >= 200 {
+        let Summary {
+            stored,
+            unknown,
+            unavailable,
+            too_large,
+            rejected,
+            overloaded,
+            duplicates,
+            later_epochs,
+            late_arrivals,
+            truncated,
+            ..
+        } = total;
+        let counts = [
+            stored,
+            unknown,
+            unavailable,
+            too_large,
+            rejected,
+            overloaded,
+            duplicates,
+            later_epochs,
+            late_arrivals,
+            truncated,
+        ];
+        assert!(counts.iter().all(|count| *count >= 50), "{total:?}");
+    }
+    println!("{runs} runs: {total:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in sim::seeds().take(40) {
+        let [first, second] = [(); 2].map(|()| World::new(seed).run_until_idle());
+        assert_eq!(first, second, "SEED={seed}");
+    }
+}
+
+#[test]
+fn a_world_without_faults_stores_what_it_is_given() {
+    for seed in sim::seeds().take(20) {
+        let summary = World::new(seed).faults(Faults::NONE).run_until_idle();
+        assert_eq!(
+            (summary.truncated, summary.late_arrivals, summary.duplicates),
+            (0, 0, 0),
+            "SEED={seed}"
+        );
+        assert!(summary.stored > 0, "SEED={seed}");
+    }
+}
+
+#[test]
+fn four_cores_share_a_cluster_that_keeps_changing_its_mind() {
+    for seed in sim::seeds().take(10) {
+        let faults = Faults {
+            batch_stored_unsaid: 300,
+            request_late: 100,
+            mishap_interval: Some(Duration::from_millis(100)),
+            ..Faults::NONE
+        };
+        let summary = World::new(seed).cores(4).faults(faults).run_until_idle();
+        assert!(summary.stored > 0, "SEED={seed}");
+    }
+}
