@@ -37,7 +37,7 @@ fn record_batch(criterion: &mut Criterion) {
     group.bench_function("encode", |bencher| bencher.iter(|| fill(&mut builder)));
     let bytes = fill(&mut builder);
     group.bench_function("decode", |bencher| {
-        bencher.iter(|| count_bytes(black_box(bytes.clone())))
+        bencher.iter(|| count_bytes(black_box(bytes.clone())));
     });
     group.finish();
 }
@@ -66,11 +66,11 @@ fn http1(criterion: &mut Criterion) {
         .with("content-type", "application/json")
         .with("etag", "\"AQIAAQ==\"");
     group.bench_function("GET, 200", |bencher| {
-        bencher.iter(|| exchange(&mut connection, &get, &head, &found))
+        bencher.iter(|| exchange(&mut connection, &get, &head, &found));
     });
     let stored = ResponseHead::new(204);
     group.bench_function("POST of 256 bytes, 204", |bencher| {
-        bencher.iter(|| exchange(&mut connection, &post, &stored, &Body::Empty))
+        bencher.iter(|| exchange(&mut connection, &post, &stored, &Body::Empty));
     });
     group.finish();
 }
@@ -88,7 +88,7 @@ fn exchange(connection: &mut Connection, request: &[u8], head: &ResponseHead, bo
 fn partition(criterion: &mut Criterion) {
     let key = b"0f5e3a52-8c1d-4b9b-9a55-2a4de2f9b1c7";
     criterion.bench_function("murmur2 of 36 bytes", |bencher| {
-        bencher.iter(|| murmur2(black_box(key)))
+        bencher.iter(|| murmur2(black_box(key)));
     });
 }
 

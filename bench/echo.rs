@@ -143,7 +143,7 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     for _ in 0..CONNECT_TRIES {
         match TcpStream::connect(address) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                std::thread::sleep(CONNECT_INTERVAL)
+                std::thread::sleep(CONNECT_INTERVAL);
             }
             connected => return connected,
         }

@@ -99,14 +99,25 @@ fn retriable(detail: &str) -> Problem {
 
 fn produce_problem(fault: ProduceFault) -> Problem {
     match fault {
-        ProduceFault::Overloaded { queued_max, .. } => retriable("too many records are waiting to be stored; this one was not").number("queued_bytes_max", queued_max as u64),
-        ProduceFault::TooLarge { batch_bytes_max } => {
-            Problem::new(413).detail("the record is larger than the topic's max.message.bytes").number("max_message_bytes", batch_bytes_max as u64)
+        ProduceFault::Overloaded { queued_max, .. } => {
+            retriable("too many records are waiting to be stored; this one was not")
+                .number("queued_bytes_max", queued_max as u64)
         }
-        ProduceFault::Unavailable(Unavailable::Unreachable) => retriable("Kafka cannot be reached; the record was not stored"),
-        ProduceFault::Unavailable(Unavailable::Broker(reason)) => retriable("Kafka cannot take the record now; it was not stored").member("kafka_error", reason.name()),
-        ProduceFault::Unavailable(Unavailable::Deadline) => retriable("the record could not be sent in time; it was not stored"),
-        ProduceFault::OutcomeUnknown => Problem::new(504).detail("Kafka did not answer in time; whether the record is stored is not known"),
+        ProduceFault::TooLarge { batch_bytes_max } => Problem::new(413)
+            .detail("the record is larger than the topic's max.message.bytes")
+            .number("max_message_bytes", batch_bytes_max as u64),
+        ProduceFault::Unavailable(Unavailable::Unreachable) => {
+            retriable("Kafka cannot be reached; the record was not stored")
+        }
+        ProduceFault::Unavailable(Unavailable::Broker(reason)) => {
+            retriable("Kafka cannot take the record now; it was not stored")
+                .member("kafka_error", reason.name())
+        }
+        ProduceFault::Unavailable(Unavailable::Deadline) => {
+            retriable("the record could not be sent in time; it was not stored")
+        }
+        ProduceFault::OutcomeUnknown => Problem::new(504)
+            .detail("Kafka did not answer in time; whether the record is stored is not known"),
         ProduceFault::Rejected(reason) => rejected(reason),
     }
 }
@@ -114,11 +125,16 @@ fn produce_problem(fault: ProduceFault) -> Problem {
 /// What the broker refuses for good: the client's doing only where the record itself is at fault.
 fn rejected(reason: ErrorCode) -> Problem {
     let (status, detail) = match reason {
-        ErrorCode::INVALID_RECORD => (400, "Kafka refuses the record: a compacted topic needs a key"),
+        ErrorCode::INVALID_RECORD => (
+            400,
+            "Kafka refuses the record: a compacted topic needs a key",
+        ),
         ErrorCode::TOPIC_AUTHORIZATION_FAILED => (502, "the gateway may not write to the topic"),
         _ => (502, "Kafka refuses the record"),
     };
-    Problem::new(status).detail(detail).member("kafka_error", reason.name())
+    Problem::new(status)
+        .detail(detail)
+        .member("kafka_error", reason.name())
 }
 
 #[cfg(test)]
@@ -133,21 +149,54 @@ mod tests {
     fn only_what_the_client_can_mend_is_its_fault() {
         let produce = |fault| status(&RequestError::Produce(fault));
         assert_eq!(produce(ProduceFault::OutcomeUnknown), 504);
-        assert_eq!(produce(ProduceFault::Unavailable(Unavailable::Unreachable)), 503);
-        assert_eq!(produce(ProduceFault::Unavailable(Unavailable::Deadline)), 503);
-        assert_eq!(produce(ProduceFault::Overloaded { queued: 1, queued_max: 1 }), 503);
+        assert_eq!(
+            produce(ProduceFault::Unavailable(Unavailable::Unreachable)),
+            503
+        );
+        assert_eq!(
+            produce(ProduceFault::Unavailable(Unavailable::Deadline)),
+            503
+        );
+        assert_eq!(
+            produce(ProduceFault::Overloaded {
+                queued: 1,
+                queued_max: 1
+            }),
+            503
+        );
         assert_eq!(produce(ProduceFault::TooLarge { batch_bytes_max: 1 }), 413);
-        assert_eq!(produce(ProduceFault::Rejected(ErrorCode::INVALID_RECORD)), 400);
-        assert_eq!(produce(ProduceFault::Rejected(ErrorCode::TOPIC_AUTHORIZATION_FAILED)), 502);
+        assert_eq!(
+            produce(ProduceFault::Rejected(ErrorCode::INVALID_RECORD)),
+            400
+        );
+        assert_eq!(
+            produce(ProduceFault::Rejected(
+                ErrorCode::TOPIC_AUTHORIZATION_FAILED
+            )),
+            502
+        );
         assert_eq!(status(&RequestError::NoRoute), 404);
-        assert_eq!(status(&RequestError::Missing(Missing { expression: "params.id".into() })), 400);
+        assert_eq!(
+            status(&RequestError::Missing(Missing {
+                expression: "params.id".into()
+            })),
+            400
+        );
     }
 
     #[test]
     fn what_may_be_tried_again_says_when() {
-        let (head, _) = RequestError::Produce(ProduceFault::Unavailable(Unavailable::Unreachable)).problem().into_response();
+        let (head, _) = RequestError::Produce(ProduceFault::Unavailable(Unavailable::Unreachable))
+            .problem()
+            .into_response();
         assert_eq!(head.headers.get("retry-after"), Some(&b"1"[..]));
-        let (head, _) = RequestError::Produce(ProduceFault::OutcomeUnknown).problem().into_response();
-        assert_eq!(head.headers.get("retry-after"), None, "repeating it could store it twice");
+        let (head, _) = RequestError::Produce(ProduceFault::OutcomeUnknown)
+            .problem()
+            .into_response();
+        assert_eq!(
+            head.headers.get("retry-after"),
+            None,
+            "repeating it could store it twice"
+        );
     }
 }

@@ -15,7 +15,11 @@ use crate::embedded::{Broker, Config};
 /// When its port is taken or its directory cannot be used.
 pub(super) fn start(arguments: &StartArguments) -> io::Result<Broker> {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.embedded_port));
-    Broker::start(Config { listen, dir: arguments.embedded_dir.clone(), ..Config::default() })
+    Broker::start(Config {
+        listen,
+        dir: arguments.embedded_dir.clone(),
+        ..Config::default()
+    })
 }
 
 /// Creates what the plan reads by key. On a real cluster that is the operator's to do; here nobody else will.

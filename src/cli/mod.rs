@@ -99,7 +99,10 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// Reads and checks a file; prints what is wrong.
-fn load_file(file: &std::path::Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Plan, ExitCode> {
+fn load_file(
+    file: &std::path::Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Plan, ExitCode> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         eprintln!("sluice: cannot read {}: {error}", file.display());
         ExitCode::from(EXIT_CONFIG)
@@ -107,13 +110,20 @@ fn load_file(file: &std::path::Path, env: &dyn Fn(&str) -> Option<String>) -> Re
     load_text(&file.display().to_string(), &text, env)
 }
 
-fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Plan, ExitCode> {
+fn load_text(
+    name: &str,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Plan, ExitCode> {
     config::load(name, text, env).map_err(|mistakes| {
         for mistake in &mistakes {
             eprintln!("{mistake}");
         }
         let plural = if mistakes.len() == 1 { "" } else { "s" };
-        eprintln!("sluice: {} mistake{plural} in {name}; nothing was started", mistakes.len());
+        eprintln!(
+            "sluice: {} mistake{plural} in {name}; nothing was started",
+            mistakes.len()
+        );
         ExitCode::from(EXIT_CONFIG)
     })
 }
@@ -126,7 +136,9 @@ fn print_warnings(plan: &Plan) {
 
 /// `1048576`, `512MiB`, `2GB`.
 fn parse_bytes(text: &str) -> Result<usize, String> {
-    let digits = text.find(|symbol: char| !symbol.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|symbol: char| !symbol.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor: usize = match unit {
         "" | "B" => 1,
@@ -136,10 +148,18 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
-        _ => return Err(format!("`{unit}` is no unit: write bytes, or KiB, MiB, GiB, kB, MB, GB")),
+        _ => {
+            return Err(format!(
+                "`{unit}` is no unit: write bytes, or KiB, MiB, GiB, kB, MB, GB"
+            ));
+        }
     };
-    let number: usize = number.parse().map_err(|_| format!("`{text}` is no number of bytes: write 1048576 or 512MiB"))?;
-    number.checked_mul(factor).ok_or_else(|| format!("`{text}` is more memory than there can be"))
+    let number: usize = number
+        .parse()
+        .map_err(|_| format!("`{text}` is no number of bytes: write 1048576 or 512MiB"))?;
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| format!("`{text}` is more memory than there can be"))
 }
 
 #[cfg(test)]

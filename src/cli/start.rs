@@ -2,20 +2,28 @@
 
 use std::process::ExitCode;
 
-use super::{EXIT_CONFIG, QUICKSTART, QUICKSTART_NAME, SERVERS_VARIABLE, StartArguments, embedded, environment, load_file, load_text, print_warnings};
+use super::{
+    EXIT_CONFIG, QUICKSTART, QUICKSTART_NAME, SERVERS_VARIABLE, StartArguments, embedded,
+    environment, load_file, load_text, print_warnings,
+};
 use crate::config::Plan;
 use crate::gateway::{self, Listening, Options};
 use crate::observe::log;
 
 pub(super) fn run(arguments: &StartArguments) -> ExitCode {
-    let level = if arguments.verbose { tracing::Level::DEBUG } else { tracing::Level::INFO };
+    let level = if arguments.verbose {
+        tracing::Level::DEBUG
+    } else {
+        tracing::Level::INFO
+    };
     if let Err(error) = log::start(level) {
         eprintln!("sluice: cannot start logging: {error}");
         return ExitCode::FAILURE;
     }
     // With a file, a broker is embedded only on request: a mistyped variable must not look like a working cluster.
     let quickstart = arguments.config.is_none();
-    let wants_broker = arguments.embedded || (quickstart && environment(SERVERS_VARIABLE).is_none());
+    let wants_broker =
+        arguments.embedded || (quickstart && environment(SERVERS_VARIABLE).is_none());
     let broker = match wants_broker.then(|| embedded::start(arguments)).transpose() {
         Ok(broker) => broker,
         Err(error) => {
@@ -24,7 +32,13 @@ pub(super) fn run(arguments: &StartArguments) -> ExitCode {
         }
     };
     let address = broker.as_ref().map(|broker| broker.addr().to_string());
-    let env = |name: &str| if name == SERVERS_VARIABLE { address.clone().or_else(|| environment(name)) } else { environment(name) };
+    let env = |name: &str| {
+        if name == SERVERS_VARIABLE {
+            address.clone().or_else(|| environment(name))
+        } else {
+            environment(name)
+        }
+    };
     let loaded = match &arguments.config {
         Some(file) => load_file(file, &env),
         None => load_text(QUICKSTART_NAME, QUICKSTART, &env),
@@ -36,9 +50,15 @@ pub(super) fn run(arguments: &StartArguments) -> ExitCode {
     print_warnings(&plan);
     if let Some(broker) = &broker {
         embedded::create_missing_topics(broker, &plan);
-        println!("embedded Kafka broker on {} (one node, no fsync: for development only; set {SERVERS_VARIABLE} to use a cluster)", broker.addr());
+        println!(
+            "embedded Kafka broker on {} (one node, no fsync: for development only; set {SERVERS_VARIABLE} to use a cluster)",
+            broker.addr()
+        );
     }
-    let options = Options { cores: arguments.cores.clone().unwrap_or_default(), cache_bytes: arguments.cache_bytes };
+    let options = Options {
+        cores: arguments.cores.clone().unwrap_or_default(),
+        cache_bytes: arguments.cache_bytes,
+    };
     let result = gateway::run(plan, &options, |listening| announce(listening, quickstart));
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,21 +71,39 @@ pub(super) fn run(arguments: &StartArguments) -> ExitCode {
 
 fn announce(listening: &[Listening], quickstart: bool) {
     for listener in listening {
-        println!("{} listens on http://{}", listener.binding, listener.address);
+        println!(
+            "{} listens on http://{}",
+            listener.binding, listener.address
+        );
     }
     if quickstart && let Some(first) = listening.first() {
         let port = first.address.port();
-        println!("try:  curl -i -X PUT localhost:{port}/items/1 -H 'content-type: application/json' -d '{{\"name\":\"widget\"}}'");
+        println!(
+            "try:  curl -i -X PUT localhost:{port}/items/1 -H 'content-type: application/json' -d '{{\"name\":\"widget\"}}'"
+        );
         println!("      curl -i localhost:{port}/items/1");
     }
 }
 
 /// The topics that routes look items up in by key, or that are read from the start: on an embedded broker they are made compacted.
 pub(super) fn cached_topics(plan: &Plan) -> Vec<String> {
-    let bootstrap = plan.clusters.iter().flat_map(|cluster| cluster.bootstrap.iter().cloned());
-    let keyed = gateway::keyed_topics(plan).into_iter().map(|(_, topic)| topic);
-    let created: Vec<&str> = plan.clusters.iter().flat_map(|cluster| &cluster.create).map(|topic| topic.name.as_str()).collect();
-    let mut topics: Vec<String> = bootstrap.chain(keyed).filter(|topic| !created.contains(&topic.as_str())).collect();
+    let bootstrap = plan
+        .clusters
+        .iter()
+        .flat_map(|cluster| cluster.bootstrap.iter().cloned());
+    let keyed = gateway::keyed_topics(plan)
+        .into_iter()
+        .map(|(_, topic)| topic);
+    let created: Vec<&str> = plan
+        .clusters
+        .iter()
+        .flat_map(|cluster| &cluster.create)
+        .map(|topic| topic.name.as_str())
+        .collect();
+    let mut topics: Vec<String> = bootstrap
+        .chain(keyed)
+        .filter(|topic| !created.contains(&topic.as_str()))
+        .collect();
     topics.sort();
     topics.dedup();
     topics

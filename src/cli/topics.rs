@@ -53,7 +53,10 @@ enum TopicsCommand {
 type Failure = Box<dyn std::error::Error>;
 
 pub(super) fn run(arguments: &TopicsArguments) -> ExitCode {
-    let servers = arguments.servers.clone().or_else(|| environment(SERVERS_VARIABLE));
+    let servers = arguments
+        .servers
+        .clone()
+        .or_else(|| environment(SERVERS_VARIABLE));
     let Some(servers) = servers else {
         eprintln!("sluice: which cluster? Give --servers host:port or set {SERVERS_VARIABLE}");
         return super::start::config_fault();
@@ -68,7 +71,9 @@ pub(super) fn run(arguments: &TopicsArguments) -> ExitCode {
 }
 
 fn on_tokio(servers: String, command: &TopicsCommand) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let names: Vec<String> = servers.split(',').map(|server| server.trim().to_owned()).collect();
         tokio::time::timeout(TIMEOUT, execute(names, command))
@@ -79,8 +84,15 @@ fn on_tokio(servers: String, command: &TopicsCommand) -> Result<(), Failure> {
 
 async fn execute(servers: Vec<String>, command: &TopicsCommand) -> Result<(), Failure> {
     // Its own default waits up to 500 s between two attempts.
-    let backoff = BackoffConfig { max_backoff: Duration::from_secs(1), deadline: Some(TIMEOUT), ..BackoffConfig::default() };
-    let client = ClientBuilder::new(servers).backoff_config(backoff).build().await?;
+    let backoff = BackoffConfig {
+        max_backoff: Duration::from_secs(1),
+        deadline: Some(TIMEOUT),
+        ..BackoffConfig::default()
+    };
+    let client = ClientBuilder::new(servers)
+        .backoff_config(backoff)
+        .build()
+        .await?;
     match command {
         TopicsCommand::List => {
             for topic in client.list_topics().await? {
@@ -88,12 +100,22 @@ async fn execute(servers: Vec<String>, command: &TopicsCommand) -> Result<(), Fa
             }
         }
         TopicsCommand::Offsets { topic } => print_offsets(&client, topic).await?,
-        TopicsCommand::Create { topic, partitions, replication_factor } => {
-            client.controller_client()?.create_topic(topic, *partitions, *replication_factor, CREATE_TIMEOUT_MS).await?;
+        TopicsCommand::Create {
+            topic,
+            partitions,
+            replication_factor,
+        } => {
+            client
+                .controller_client()?
+                .create_topic(topic, *partitions, *replication_factor, CREATE_TIMEOUT_MS)
+                .await?;
             println!("{topic} created");
         }
         TopicsCommand::Delete { topic } => {
-            client.controller_client()?.delete_topic(topic, CREATE_TIMEOUT_MS).await?;
+            client
+                .controller_client()?
+                .delete_topic(topic, CREATE_TIMEOUT_MS)
+                .await?;
             println!("{topic} deleted");
         }
     }
@@ -102,9 +124,14 @@ async fn execute(servers: Vec<String>, command: &TopicsCommand) -> Result<(), Fa
 
 async fn print_offsets(client: &Client, name: &str) -> Result<(), Failure> {
     let topics = client.list_topics().await?;
-    let topic = topics.into_iter().find(|topic| topic.name == name).ok_or_else(|| format!("there is no topic `{name}`"))?;
+    let topic = topics
+        .into_iter()
+        .find(|topic| topic.name == name)
+        .ok_or_else(|| format!("there is no topic `{name}`"))?;
     for number in topic.partitions {
-        let partition = client.partition_client(name, number, UnknownTopicHandling::Error).await?;
+        let partition = client
+            .partition_client(name, number, UnknownTopicHandling::Error)
+            .await?;
         let first = partition.get_offset(OffsetAt::Earliest).await?;
         let next = partition.get_offset(OffsetAt::Latest).await?;
         println!("{name}\t{number}\tfirst {first}\tnext {next}");

@@ -35,14 +35,27 @@ struct Signals {
 }
 
 /// Runs one core until it is drained.
-pub(super) async fn run(start: CoreStart, shared: Arc<Shared>, sockets: Vec<CoreSocket>, ready: mpsc::Sender<()>) {
+pub(super) async fn run(
+    start: CoreStart,
+    shared: Arc<Shared>,
+    sockets: Vec<CoreSocket>,
+    ready: mpsc::Sender<()>,
+) {
     let clients = clients(&start, &shared);
     let topics = topics(&start, &shared, &clients);
     let signals = Rc::new(Signals::default());
-    runtime::spawn(pump(start.id, shared.clone(), topics.clone(), signals.clone()));
+    runtime::spawn(pump(
+        start.id,
+        shared.clone(),
+        topics.clone(),
+        signals.clone(),
+    ));
     prepare(&start, &shared, &clients, &topics, &signals).await;
     let service = Service::new(start.deadlines.clone(), clients.clone(), topics);
-    let stops: Vec<Rc<Notify>> = sockets.into_iter().filter_map(|socket| listen(socket, &shared, &service)).collect();
+    let stops: Vec<Rc<Notify>> = sockets
+        .into_iter()
+        .filter_map(|socket| listen(socket, &shared, &service))
+        .collect();
     // The main thread has gone only if the process is ending anyway.
     let _ = ready.send(());
     if !signals.draining.get() {
@@ -57,10 +70,21 @@ pub(super) async fn run(start: CoreStart, shared: Arc<Shared>, sockets: Vec<Core
 fn clients(start: &CoreStart, shared: &Arc<Shared>) -> Vec<Client> {
     let clusters = shared.plan.clusters.iter().zip(&shared.floors);
     let client = |(cluster, floors): (&crate::config::Cluster, &Arc<_>)| {
-        let servers = cluster.connect_to.clone().map_or_else(|| cluster.servers.clone(), |server| vec![server]);
+        let servers = cluster
+            .connect_to
+            .clone()
+            .map_or_else(|| cluster.servers.clone(), |server| vec![server]);
         let floors = FloorsOfCore::new(Arc::clone(floors));
-        let on_acked = Box::new(move |topic: &str, partition, next_offset| floors.raise(topic, partition, next_offset));
-        Client::new(servers, Limits::default(), start.id.0 as u64, start.deadlines.clone(), on_acked)
+        let on_acked = Box::new(move |topic: &str, partition, next_offset| {
+            floors.raise(topic, partition, next_offset)
+        });
+        Client::new(
+            servers,
+            Limits::default(),
+            start.id.0 as u64,
+            start.deadlines.clone(),
+            on_acked,
+        )
     };
     clusters.map(client).collect()
 }
@@ -69,7 +93,9 @@ fn topics(start: &CoreStart, shared: &Arc<Shared>, clients: &[Client]) -> Vec<To
     let count = clients.len().max(1);
     let topics = |(cluster, client): (usize, &Client)| {
         let mailboxes = shared.clone();
-        let send = move |to: CoreId, message: CacheMessage| match mailboxes.mailboxes[to.0].send_data(CoreMessage::Cache(message)) {
+        let send = move |to: CoreId, message: CacheMessage| match mailboxes.mailboxes[to.0]
+            .send_data(CoreMessage::Cache(message))
+        {
             Err(CoreMessage::Cache(refused)) => Err(refused),
             Ok(()) | Err(_) => Ok(()),
         };
@@ -117,18 +143,38 @@ fn dispatch(message: CoreMessage, topics: &[Topics], signals: &Signals) {
 }
 
 /// Creates topics (core 0, the others wait for it) and reads the bootstrap ones.
-async fn prepare(start: &CoreStart, shared: &Arc<Shared>, clients: &[Client], topics: &[Topics], signals: &Rc<Signals>) {
+async fn prepare(
+    start: &CoreStart,
+    shared: &Arc<Shared>,
+    clients: &[Client],
+    topics: &[Topics],
+    signals: &Rc<Signals>,
+) {
     let plan = &shared.plan;
     let deadline = start.deadlines.deadline();
-    if plan.clusters.iter().any(|cluster| !cluster.create.is_empty()) {
+    if plan
+        .clusters
+        .iter()
+        .any(|cluster| !cluster.create.is_empty())
+    {
         if start.id == CoreId(0) {
-            startup::create_topics(&plan.clusters, clients).or(async { signals.drain.notified().await }).await;
+            startup::create_topics(&plan.clusters, clients)
+                .or(async { signals.drain.notified().await })
+                .await;
             for mailbox in &shared.mailboxes[1..] {
                 mailbox.send_control(CoreMessage::TopicsCreated);
             }
         } else {
-            let created = signals.topics_created.notified().or(signals.drain.notified());
-            let _ = with_deadline(&deadline, runtime::now() + 2 * startup::BOOTSTRAP_WAIT, created).await;
+            let created = signals
+                .topics_created
+                .notified()
+                .or(signals.drain.notified());
+            let _ = with_deadline(
+                &deadline,
+                runtime::now() + 2 * startup::BOOTSTRAP_WAIT,
+                created,
+            )
+            .await;
         }
     }
     if signals.draining.get() {
@@ -138,7 +184,9 @@ async fn prepare(start: &CoreStart, shared: &Arc<Shared>, clients: &[Client], to
     for (cluster, topic) in startup::produced_topics(plan) {
         clients[cluster].produce_topic(&topic);
     }
-    startup::warm_up(&plan.clusters, topics, &start.deadlines).or(signals.drain.notified()).await;
+    startup::warm_up(&plan.clusters, topics, &start.deadlines)
+        .or(signals.drain.notified())
+        .await;
     if start.id == CoreId(0) {
         let (shared, clients) = (shared.clone(), clients.to_vec());
         runtime::spawn(async move { startup::warn_of_uncompacted(&shared.plan, &clients).await });
@@ -146,7 +194,11 @@ async fn prepare(start: &CoreStart, shared: &Arc<Shared>, clients: &[Client], to
 }
 
 /// Starts to listen; gives what stops it.
-fn listen((index, port, socket): CoreSocket, shared: &Arc<Shared>, service: &Rc<Service>) -> Option<Rc<Notify>> {
+fn listen(
+    (index, port, socket): CoreSocket,
+    shared: &Arc<Shared>,
+    service: &Rc<Service>,
+) -> Option<Rc<Notify>> {
     let plan = shared.plan.listeners.get(index)?.clone();
     let listener = match Listener::new(socket) {
         Ok(listener) => listener,
@@ -157,7 +209,12 @@ fn listen((index, port, socket): CoreSocket, shared: &Arc<Shared>, service: &Rc<
     };
     let stop = Rc::new(Notify::default());
     let (service, stopped) = (service.clone(), stop.clone());
-    runtime::spawn(async move { stopped.notified().or(accept::run(listener, plan, port, service)).await });
+    runtime::spawn(async move {
+        stopped
+            .notified()
+            .or(accept::run(listener, plan, port, service))
+            .await
+    });
     Some(stop)
 }
 
@@ -165,12 +222,21 @@ async fn drain(start: &CoreStart, service: &Rc<Service>, clients: &[Client]) {
     let until = runtime::now() + DRAIN_WAIT;
     service.drain();
     let deadline = start.deadlines.deadline();
-    if with_deadline(&deadline, until, service.emptied()).await.is_err() {
-        tracing::warn!(connections = service.connections_open(), "connections were still open at the end of the drain");
+    if with_deadline(&deadline, until, service.emptied())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            connections = service.connections_open(),
+            "connections were still open at the end of the drain"
+        );
     }
     for client in clients {
         if !client.flush(until).await {
-            tracing::error!(bytes = client.queued_bytes(), "records without an outcome were given up at the end of the drain");
+            tracing::error!(
+                bytes = client.queued_bytes(),
+                "records without an outcome were given up at the end of the drain"
+            );
         }
         client.stop();
     }

@@ -70,14 +70,24 @@ impl fmt::Display for GatewayFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen { address, error } if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(formatter, "cannot listen on {address}: another process does (`ss -ltnp` shows which); stop it or choose another port")
+                write!(
+                    formatter,
+                    "cannot listen on {address}: another process does (`ss -ltnp` shows which); stop it or choose another port"
+                )
             }
             Self::Listen { address, error } if error.kind() == io::ErrorKind::PermissionDenied => {
-                write!(formatter, "cannot listen on {address}: {error}; ports below 1024 need CAP_NET_BIND_SERVICE")
+                write!(
+                    formatter,
+                    "cannot listen on {address}: {error}; ports below 1024 need CAP_NET_BIND_SERVICE"
+                )
             }
-            Self::Listen { address, error } => write!(formatter, "cannot listen on {address}: {error}"),
+            Self::Listen { address, error } => {
+                write!(formatter, "cannot listen on {address}: {error}")
+            }
             Self::Start(fault) => fault.fmt(formatter),
-            Self::Helper(error) => write!(formatter, "the helper thread cannot be started: {error}"),
+            Self::Helper(error) => {
+                write!(formatter, "the helper thread cannot be started: {error}")
+            }
             Self::Core(error) => write!(formatter, "a core ended: {error}"),
         }
     }
@@ -102,13 +112,25 @@ type CoreSocket = (usize, u16, Socket);
 /// # Errors
 ///
 /// [`GatewayFault`].
-pub fn run(plan: Plan, options: &Options, on_ready: impl FnOnce(&[Listening])) -> Result<(), GatewayFault> {
+pub fn run(
+    plan: Plan,
+    options: &Options,
+    on_ready: impl FnOnce(&[Listening]),
+) -> Result<(), GatewayFault> {
     let cores = runtime::core_count(&options.cores);
     let (listening, sockets) = bind_all(&plan, cores)?;
     let shared = Arc::new(startup::Shared {
-        floors: plan.clusters.iter().map(|_| Arc::new(Floors::default())).collect(),
-        mailboxes: (0..cores).map(|_| Mailbox::new(CONTROL_MESSAGES_MAX, DATA_MESSAGES_MAX)).collect(),
-        cache_bytes: options.cache_bytes.unwrap_or_else(|| startup::default_cache_bytes(cores)),
+        floors: plan
+            .clusters
+            .iter()
+            .map(|_| Arc::new(Floors::default()))
+            .collect(),
+        mailboxes: (0..cores)
+            .map(|_| Mailbox::new(CONTROL_MESSAGES_MAX, DATA_MESSAGES_MAX))
+            .collect(),
+        cache_bytes: options
+            .cache_bytes
+            .unwrap_or_else(|| startup::default_cache_bytes(cores)),
         plan,
     });
     let (ready, wait_ready) = mpsc::channel();
@@ -144,7 +166,9 @@ fn all_ready(ready: &mpsc::Receiver<()>, cores: usize) -> bool {
     for _ in 0..cores {
         match ready.recv_timeout(READY_NOTICE) {
             Ok(()) => continue,
-            Err(RecvTimeoutError::Timeout) => tracing::info!("reading the bootstrap topics before the first port opens"),
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::info!("reading the bootstrap topics before the first port opens")
+            }
             Err(RecvTimeoutError::Disconnected) => return false,
         }
         if ready.recv().is_err() {
@@ -155,16 +179,28 @@ fn all_ready(ready: &mpsc::Receiver<()>, cores: usize) -> bool {
 }
 
 /// Binds every address of the plan once per core.
-fn bind_all(plan: &Plan, cores: usize) -> Result<(Vec<Listening>, Vec<Vec<CoreSocket>>), GatewayFault> {
+fn bind_all(
+    plan: &Plan,
+    cores: usize,
+) -> Result<(Vec<Listening>, Vec<Vec<CoreSocket>>), GatewayFault> {
     let mut listening = Vec::new();
     let mut sockets: Vec<Vec<CoreSocket>> = (0..cores).map(|_| Vec::new()).collect();
     for (index, listener) in plan.listeners.iter().enumerate() {
         for port in &listener.ports {
-            let fault = |error| GatewayFault::Listen { address: format!("{}:{port}", listener.host), error };
+            let fault = |error| GatewayFault::Listen {
+                address: format!("{}:{port}", listener.host),
+                error,
+            };
             let addresses = resolve_blocking(&listener.host, *port).map_err(fault)?;
-            let address = addresses.first().copied().ok_or_else(|| fault(io::ErrorKind::NotFound.into()))?;
+            let address = addresses
+                .first()
+                .copied()
+                .ok_or_else(|| fault(io::ErrorKind::NotFound.into()))?;
             let bound = bind(address, cores).map_err(fault)?;
-            listening.push(Listening { binding: listener.name.clone(), address: bound.address });
+            listening.push(Listening {
+                binding: listener.name.clone(),
+                address: bound.address,
+            });
             for (core, socket) in sockets.iter_mut().zip(bound.sockets) {
                 core.push((index, *port, socket));
             }

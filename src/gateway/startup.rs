@@ -41,13 +41,19 @@ pub(super) fn default_cache_bytes(cores: usize) -> usize {
         .find_map(|line| line.strip_prefix("MemTotal:"))
         .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<usize>().ok())
         .map_or(MEMORY_ASSUMED_BYTES, |kib| kib << 10);
-    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|limit| limit.trim().parse::<usize>().ok());
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
+        .ok()
+        .and_then(|limit| limit.trim().parse::<usize>().ok());
     limit.map_or(total, |limit| limit.min(total)) / 4 / cores.max(1)
 }
 
 /// Creates the topics of `options.create` that are missing. Says what went wrong and goes on: the routes that need them will answer 503.
 pub(super) async fn create_topics(clusters: &[Cluster], clients: &[Client]) {
-    for (cluster, client) in clusters.iter().zip(clients).filter(|(cluster, _)| !cluster.create.is_empty()) {
+    for (cluster, client) in clusters
+        .iter()
+        .zip(clients)
+        .filter(|(cluster, _)| !cluster.create.is_empty())
+    {
         let topics: Vec<NewTopic> = cluster
             .create
             .iter()
@@ -69,7 +75,10 @@ pub(super) async fn create_topics(clusters: &[Cluster], clients: &[Client]) {
     }
 }
 
-async fn create_once(client: &Client, topics: &[NewTopic]) -> Result<(), crate::kafka::connection::ConnectionFault> {
+async fn create_once(
+    client: &Client,
+    topics: &[NewTopic],
+) -> Result<(), crate::kafka::connection::ConnectionFault> {
     for (topic, error, reason) in client.create_topics(topics, CREATE_WAIT).await? {
         match error {
             ErrorCode::NONE => tracing::info!(topic, "topic created"),
@@ -87,13 +96,24 @@ pub(super) async fn warm_up(clusters: &[Cluster], topics: &[Topics], deadlines: 
     let notify = Rc::new(Notify::default());
     let mut pinned = Vec::new();
     for (cluster, topics) in clusters.iter().zip(topics) {
-        pinned.extend(cluster.bootstrap.iter().filter_map(|name| topics.pin(name, now).map(|reader| (topics, reader))));
+        pinned.extend(
+            cluster
+                .bootstrap
+                .iter()
+                .filter_map(|name| topics.pin(name, now).map(|reader| (topics, reader))),
+        );
     }
     for (topics, reader) in pinned {
         while !topics.is_ready(&reader) {
             reader.wait(&notify);
-            if with_deadline(&deadline, now + BOOTSTRAP_WAIT, notify.notified()).await.is_err() {
-                tracing::warn!(topic = &**reader.name(), "the bootstrap topic is not read yet, opening the port all the same");
+            if with_deadline(&deadline, now + BOOTSTRAP_WAIT, notify.notified())
+                .await
+                .is_err()
+            {
+                tracing::warn!(
+                    topic = &**reader.name(),
+                    "the bootstrap topic is not read yet, opening the port all the same"
+                );
                 break;
             }
         }
@@ -104,16 +124,25 @@ pub(super) async fn warm_up(clusters: &[Cluster], topics: &[Topics], deadlines: 
 pub(super) async fn warn_of_uncompacted(plan: &Plan, clients: &[Client]) {
     let until = runtime::now() + BOOTSTRAP_WAIT;
     for (cluster, topic) in keyed_topics(plan) {
-        let Some(client) = clients.get(cluster) else { continue };
+        let Some(client) = clients.get(cluster) else {
+            continue;
+        };
         client.want(&topic, false);
         let policy = described(client, &topic, until).await;
         if policy.is_some_and(|policy| !policy.compact) {
-            tracing::warn!(topic, "a route looks items up by key, but the topic is not compacted: it will answer with the oldest record of the key (set cleanup.policy=compact)");
+            tracing::warn!(
+                topic,
+                "a route looks items up by key, but the topic is not compacted: it will answer with the oldest record of the key (set cleanup.policy=compact)"
+            );
         }
     }
 }
 
-async fn described(client: &Client, topic: &str, until: Instant) -> Option<crate::kafka::metadata::TopicPolicy> {
+async fn described(
+    client: &Client,
+    topic: &str,
+    until: Instant,
+) -> Option<crate::kafka::metadata::TopicPolicy> {
     while runtime::now() < until {
         if let Some(policy) = client.topic(topic).and_then(|topic| topic.policy) {
             return Some(policy);
@@ -126,9 +155,19 @@ async fn described(client: &Client, topic: &str, until: Instant) -> Option<crate
 /// The topics that some route reads by key, each once.
 pub fn keyed_topics(plan: &Plan) -> Vec<(usize, String)> {
     let mut keyed = Vec::new();
-    for binding in plan.listeners.iter().flat_map(|listener| &listener.routes).flat_map(|route| &route.exit.routes).map(|route| &route.exit) {
+    for binding in plan
+        .listeners
+        .iter()
+        .flat_map(|listener| &listener.routes)
+        .flat_map(|route| &route.exit.routes)
+        .map(|route| &route.exit)
+    {
         for route in &binding.routes {
-            if let With::Fetch { topic, filters, merge: false } = &route.with
+            if let With::Fetch {
+                topic,
+                filters,
+                merge: false,
+            } = &route.with
                 && filters.iter().any(|filter| filter.key.is_some())
                 && let Some(name) = topic.as_literal()
             {
@@ -144,7 +183,13 @@ pub fn keyed_topics(plan: &Plan) -> Vec<(usize, String)> {
 /// The topics that some route writes to, each once: their metadata is fetched before the first request needs it.
 pub(super) fn produced_topics(plan: &Plan) -> Vec<(usize, String)> {
     let mut produced = Vec::new();
-    for binding in plan.listeners.iter().flat_map(|listener| &listener.routes).flat_map(|route| &route.exit.routes).map(|route| &route.exit) {
+    for binding in plan
+        .listeners
+        .iter()
+        .flat_map(|listener| &listener.routes)
+        .flat_map(|route| &route.exit.routes)
+        .map(|route| &route.exit)
+    {
         for route in &binding.routes {
             if let With::Produce { topic, .. } = &route.with
                 && let Some(name) = topic.as_literal()

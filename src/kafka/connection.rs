@@ -76,7 +76,10 @@ pub struct Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Connection").field("next_correlation_id", &self.next_correlation_id).finish_non_exhaustive()
+        formatter
+            .debug_struct("Connection")
+            .field("next_correlation_id", &self.next_correlation_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -86,9 +89,17 @@ impl Connection {
     /// # Errors
     ///
     /// [`ConnectionFault`], within about [`CONNECT_TIMEOUT`] for each address.
-    pub async fn open(host: &str, port: u16, deadlines: &std::rc::Rc<Deadlines>) -> Result<Self, ConnectionFault> {
-        let addresses = net::resolve(host, port).await.map_err(ConnectionFault::Resolve)?;
-        let stream = connect_first(&addresses).await.map_err(ConnectionFault::Connect)?;
+    pub async fn open(
+        host: &str,
+        port: u16,
+        deadlines: &std::rc::Rc<Deadlines>,
+    ) -> Result<Self, ConnectionFault> {
+        let addresses = net::resolve(host, port)
+            .await
+            .map_err(ConnectionFault::Resolve)?;
+        let stream = connect_first(&addresses)
+            .await
+            .map_err(ConnectionFault::Connect)?;
         let mut connection = Self {
             stream,
             versions: ApiVersions::default(),
@@ -106,13 +117,18 @@ impl Connection {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("sluice"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-        let (correlation_id, frame) = self.exchange(API_VERSIONS_VERSION, &request, CONNECT_TIMEOUT).await?;
+        let (correlation_id, frame) = self
+            .exchange(API_VERSIONS_VERSION, &request, CONNECT_TIMEOUT)
+            .await?;
         // A broker that does not know the version answers in version 0, whose error code follows the correlation id.
         let unsupported = frame.get(4..6) == Some(&UNSUPPORTED_VERSION.to_be_bytes());
         let version = if unsupported { 0 } else { API_VERSIONS_VERSION };
-        let mut response = wire::decode_response::<ApiVersionsRequest>(frame, correlation_id, version)?;
+        let mut response =
+            wire::decode_response::<ApiVersionsRequest>(frame, correlation_id, version)?;
         if unsupported && response.api_keys.is_empty() {
-            let (correlation_id, frame) = self.exchange(0, &ApiVersionsRequest::default(), CONNECT_TIMEOUT).await?;
+            let (correlation_id, frame) = self
+                .exchange(0, &ApiVersionsRequest::default(), CONNECT_TIMEOUT)
+                .await?;
             response = wire::decode_response::<ApiVersionsRequest>(frame, correlation_id, 0)?;
         }
         self.versions = ApiVersions::new(&response);
@@ -133,7 +149,11 @@ impl Connection {
     /// # Errors
     ///
     /// [`ConnectionFault`]; drop the connection then.
-    pub async fn call<R: Request>(&mut self, request: &R, timeout: Duration) -> Result<R::Response, ConnectionFault> {
+    pub async fn call<R: Request>(
+        &mut self,
+        request: &R,
+        timeout: Duration,
+    ) -> Result<R::Response, ConnectionFault> {
         let version = self.versions.version_of::<R>()?;
         let (correlation_id, frame) = self.exchange(version, request, timeout).await?;
         Ok(wire::decode_response::<R>(frame, correlation_id, version)?)
@@ -144,7 +164,11 @@ impl Connection {
     /// # Errors
     ///
     /// As [`Connection::call`].
-    pub async fn send(&mut self, request: &ProduceRequest, timeout: Duration) -> Result<(), ConnectionFault> {
+    pub async fn send(
+        &mut self,
+        request: &ProduceRequest,
+        timeout: Duration,
+    ) -> Result<(), ConnectionFault> {
         let version = self.versions.version_of::<ProduceRequest>()?;
         self.encode(version, request)?;
         let until = runtime::now() + timeout;
@@ -153,18 +177,37 @@ impl Connection {
 
     /// Whether the broker has closed the connection while nothing was asked. Anything it says unasked counts as closing too.
     pub async fn is_closed_by_peer(&mut self) -> bool {
-        let Self { stream, scratch, .. } = self;
+        let Self {
+            stream, scratch, ..
+        } = self;
         let mut read = std::pin::pin!(stream.read(scratch));
-        std::future::poll_fn(|context| std::task::Poll::Ready(read.as_mut().poll(context).is_ready())).await
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(read.as_mut().poll(context).is_ready())
+        })
+        .await
     }
 
-    async fn exchange<R: Request>(&mut self, version: i16, request: &R, timeout: Duration) -> Result<(i32, Bytes), ConnectionFault> {
+    async fn exchange<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+        timeout: Duration,
+    ) -> Result<(i32, Bytes), ConnectionFault> {
         let correlation_id = self.encode(version, request)?;
         let until = runtime::now() + timeout;
         self.write_out(until).await?;
-        let Self { stream, input, scratch, deadline, .. } = self;
+        let Self {
+            stream,
+            input,
+            scratch,
+            deadline,
+            ..
+        } = self;
         let frame = with_deadline(deadline, until, read_frame(stream, input, scratch)).await;
-        Ok((correlation_id, frame.map_err(|_| ConnectionFault::Timeout)??))
+        Ok((
+            correlation_id,
+            frame.map_err(|_| ConnectionFault::Timeout)??,
+        ))
     }
 
     fn encode<R: Request>(&mut self, version: i16, request: &R) -> Result<i32, WireFault> {
@@ -176,13 +219,20 @@ impl Connection {
     }
 
     async fn write_out(&mut self, until: Instant) -> Result<(), ConnectionFault> {
-        let Self { stream, out, deadline, .. } = self;
+        let Self {
+            stream,
+            out,
+            deadline,
+            ..
+        } = self;
         let written = with_deadline(deadline, until, stream.write_all(out)).await;
         // A buffer that carried megabytes once is not kept for ever.
         if out.capacity() > 1 << 20 {
             *out = BytesMut::new();
         }
-        written.map_err(|_| ConnectionFault::Timeout)?.map_err(ConnectionFault::Lost)
+        written
+            .map_err(|_| ConnectionFault::Timeout)?
+            .map_err(ConnectionFault::Lost)
     }
 }
 
@@ -197,7 +247,11 @@ async fn connect_first(addresses: &[SocketAddr]) -> io::Result<Stream> {
     Err(last)
 }
 
-async fn read_frame(stream: &mut Stream, input: &mut BytesMut, scratch: &mut [u8]) -> Result<Bytes, ConnectionFault> {
+async fn read_frame(
+    stream: &mut Stream,
+    input: &mut BytesMut,
+    scratch: &mut [u8],
+) -> Result<Bytes, ConnectionFault> {
     let closed = || ConnectionFault::Lost(io::ErrorKind::UnexpectedEof.into());
     let length = loop {
         if let Some(length) = wire::frame_length(input)? {
@@ -216,7 +270,10 @@ async fn read_frame(stream: &mut Stream, input: &mut BytesMut, scratch: &mut [u8
         let mut frame = BytesMut::zeroed(length);
         frame[..have].copy_from_slice(input);
         input.clear();
-        stream.read_exact(&mut frame[have..]).await.map_err(ConnectionFault::Lost)?;
+        stream
+            .read_exact(&mut frame[have..])
+            .await
+            .map_err(ConnectionFault::Lost)?;
         return Ok(frame.freeze());
     }
     while input.len() < length {

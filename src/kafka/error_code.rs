@@ -109,7 +109,13 @@ impl ErrorCode {
 
     /// Whether the batch may have been stored although the answer is an error.
     pub const fn leaves_outcome_unknown(self) -> bool {
-        matches!(self, Self::REQUEST_TIMED_OUT | Self::NOT_ENOUGH_REPLICAS_AFTER_APPEND | Self::NETWORK_EXCEPTION | Self::KAFKA_STORAGE_ERROR)
+        matches!(
+            self,
+            Self::REQUEST_TIMED_OUT
+                | Self::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+                | Self::NETWORK_EXCEPTION
+                | Self::KAFKA_STORAGE_ERROR
+        )
     }
 
     /// Kafka's name for the code.

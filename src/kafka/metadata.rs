@@ -6,9 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse, MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{
+    DescribeConfigsRequest, DescribeConfigsResponse, MetadataRequest, MetadataResponse, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
@@ -47,7 +49,12 @@ pub struct TopicPolicy {
 impl Default for TopicPolicy {
     /// Kafka's own defaults; also what is assumed without the DescribeConfigs ACL.
     fn default() -> Self {
-        Self { compact: false, delete: true, batch_bytes_max: 1_048_588, delete_retention: Duration::from_secs(86_400) }
+        Self {
+            compact: false,
+            delete: true,
+            batch_bytes_max: 1_048_588,
+            delete_retention: Duration::from_secs(86_400),
+        }
     }
 }
 
@@ -104,16 +111,27 @@ impl Metadata {
     /// The leader of a partition.
     pub fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
         let index = usize::try_from(partition).ok()?;
-        self.topics.get(topic)?.leaders.get(index).copied().flatten()
+        self.topics
+            .get(topic)?
+            .leaders
+            .get(index)
+            .copied()
+            .flatten()
     }
 
     /// When to ask next; `None` when nothing is wanted and nothing ages.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let soonest = self.last_request.map_or(Instant::ZERO, |last| last + INTERVAL_MIN);
+        let soonest = self
+            .last_request
+            .map_or(Instant::ZERO, |last| last + INTERVAL_MIN);
         if !self.wanted.is_empty() {
             return Some(soonest);
         }
-        self.topics.values().filter_map(|topic| topic.asked_at).min().map(|asked| (asked + AGE_MAX).max(soonest))
+        self.topics
+            .values()
+            .filter_map(|topic| topic.asked_at)
+            .min()
+            .map(|asked| (asked + AGE_MAX).max(soonest))
     }
 
     /// The request that is due: all wanted topics, and all aged ones.
@@ -122,29 +140,49 @@ impl Metadata {
             return None;
         }
         let mut names = std::mem::take(&mut self.wanted);
-        let aged = self.topics.iter().filter(|(_, topic)| topic.asked_at.is_some_and(|asked| asked + AGE_MAX <= now));
+        let aged = self
+            .topics
+            .iter()
+            .filter(|(_, topic)| topic.asked_at.is_some_and(|asked| asked + AGE_MAX <= now));
         names.extend(aged.map(|(name, _)| name.clone()));
         self.last_request = Some(now);
-        let create = names.iter().any(|name| self.topics.get(name).is_some_and(|topic| topic.create));
+        let create = names
+            .iter()
+            .any(|name| self.topics.get(name).is_some_and(|topic| topic.create));
         for name in &names {
             if let Some(topic) = self.topics.get_mut(name) {
                 topic.asked_at = Some(now);
             }
         }
-        let topics = names.into_iter().map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(&name)))).collect();
-        Some(MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(create))
+        let topics = names
+            .into_iter()
+            .map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(&name))))
+            .collect();
+        Some(
+            MetadataRequest::default()
+                .with_topics(Some(topics))
+                .with_allow_auto_topic_creation(create),
+        )
     }
 
     /// Takes an answer; returns the topics it speaks of. Those in error are wanted again.
     pub fn handle_response(&mut self, response: &MetadataResponse) -> Vec<String> {
         for broker in &response.brokers {
             if let Ok(port) = u16::try_from(broker.port) {
-                self.brokers.insert(broker.node_id.0, Broker { host: broker.host.to_string(), port });
+                self.brokers.insert(
+                    broker.node_id.0,
+                    Broker {
+                        host: broker.host.to_string(),
+                        port,
+                    },
+                );
             }
         }
         let mut seen = Vec::new();
         for answer in &response.topics {
-            let Some(name) = answer.name.as_ref().map(|name| name.0.to_string()) else { continue };
+            let Some(name) = answer.name.as_ref().map(|name| name.0.to_string()) else {
+                continue;
+            };
             let topic = self.topics.entry(name.clone()).or_default();
             let error = ErrorCode(answer.error_code);
             if error.is_none() && !answer.partitions.is_empty() {
@@ -170,7 +208,11 @@ impl Metadata {
 
     /// The request could not be made: its topics are still wanted.
     pub fn handle_failure(&mut self, request: &MetadataRequest) {
-        let names = request.topics.iter().flatten().filter_map(|topic| topic.name.as_ref());
+        let names = request
+            .topics
+            .iter()
+            .flatten()
+            .filter_map(|topic| topic.name.as_ref());
         self.wanted.extend(names.map(|name| name.0.to_string()));
     }
 
@@ -180,7 +222,9 @@ impl Metadata {
         if names.is_empty() {
             return None;
         }
-        let keys = ["cleanup.policy", "max.message.bytes", "delete.retention.ms"].map(StrBytes::from_static_str).to_vec();
+        let keys = ["cleanup.policy", "max.message.bytes", "delete.retention.ms"]
+            .map(StrBytes::from_static_str)
+            .to_vec();
         let resources = names.into_iter().map(|name| {
             DescribeConfigsResource::default()
                 .with_resource_type(RESOURCE_TOPIC)
@@ -191,14 +235,21 @@ impl Metadata {
     }
 
     /// Takes the configurations; returns the topics and, where the broker refused, its reason (the defaults are assumed then).
-    pub fn handle_described(&mut self, response: &DescribeConfigsResponse) -> Vec<(String, Option<ErrorCode>)> {
+    pub fn handle_described(
+        &mut self,
+        response: &DescribeConfigsResponse,
+    ) -> Vec<(String, Option<ErrorCode>)> {
         let mut seen = Vec::new();
         for result in &response.results {
             let name = result.resource_name.to_string();
             let error = ErrorCode(result.error_code);
             let mut policy = TopicPolicy::default();
             for entry in &result.configs {
-                apply_config(&mut policy, entry.name.as_str(), entry.value.as_deref().unwrap_or_default());
+                apply_config(
+                    &mut policy,
+                    entry.name.as_str(),
+                    entry.value.as_deref().unwrap_or_default(),
+                );
             }
             if let Some(topic) = self.topics.get_mut(&name) {
                 topic.policy = Some(policy);
@@ -210,7 +261,12 @@ impl Metadata {
 
     /// The configurations could not be had; the topics are asked for again.
     pub fn handle_describe_failure(&mut self, request: &DescribeConfigsRequest) {
-        self.undescribed.extend(request.resources.iter().map(|resource| resource.resource_name.to_string()));
+        self.undescribed.extend(
+            request
+                .resources
+                .iter()
+                .map(|resource| resource.resource_name.to_string()),
+        );
     }
 }
 
@@ -219,10 +275,14 @@ pub fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }
 
-fn leaders(answer: &kafka_protocol::messages::metadata_response::MetadataResponseTopic) -> Vec<Option<i32>> {
+fn leaders(
+    answer: &kafka_protocol::messages::metadata_response::MetadataResponseTopic,
+) -> Vec<Option<i32>> {
     let mut leaders = vec![None; answer.partitions.len()];
     for partition in &answer.partitions {
-        let slot = usize::try_from(partition.partition_index).ok().and_then(|index| leaders.get_mut(index));
+        let slot = usize::try_from(partition.partition_index)
+            .ok()
+            .and_then(|index| leaders.get_mut(index));
         if let Some(slot) = slot {
             *slot = (partition.leader_id.0 >= 0).then_some(partition.leader_id.0);
         }
@@ -236,9 +296,13 @@ fn apply_config(policy: &mut TopicPolicy, key: &str, value: &str) {
             policy.compact = value.split(',').any(|part| part.trim() == "compact");
             policy.delete = value.split(',').any(|part| part.trim() == "delete");
         }
-        "max.message.bytes" => policy.batch_bytes_max = value.parse().unwrap_or(policy.batch_bytes_max),
+        "max.message.bytes" => {
+            policy.batch_bytes_max = value.parse().unwrap_or(policy.batch_bytes_max)
+        }
         "delete.retention.ms" => {
-            policy.delete_retention = value.parse().map_or(policy.delete_retention, Duration::from_millis);
+            policy.delete_retention = value
+                .parse()
+                .map_or(policy.delete_retention, Duration::from_millis);
         }
         _ => {}
     }
@@ -247,7 +311,9 @@ fn apply_config(policy: &mut TopicPolicy, key: &str, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kafka_protocol::messages::metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
+    use kafka_protocol::messages::metadata_response::{
+        MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+    };
 
     fn at(millis: u64) -> Instant {
         Instant::ZERO + Duration::from_millis(millis)
@@ -255,11 +321,21 @@ mod tests {
 
     fn answer(name: &str, error: i16, partition_leaders: &[i32]) -> MetadataResponse {
         let partitions = (0..).zip(partition_leaders).map(|(index, leader)| {
-            MetadataResponsePartition::default().with_partition_index(index).with_leader_id((*leader).into())
+            MetadataResponsePartition::default()
+                .with_partition_index(index)
+                .with_leader_id((*leader).into())
         });
-        let topic = MetadataResponseTopic::default().with_name(Some(topic_name(name))).with_error_code(error).with_partitions(partitions.collect());
-        let broker = MetadataResponseBroker::default().with_node_id(1.into()).with_host(StrBytes::from_static_str("b")).with_port(9092);
-        MetadataResponse::default().with_topics(vec![topic]).with_brokers(vec![broker])
+        let topic = MetadataResponseTopic::default()
+            .with_name(Some(topic_name(name)))
+            .with_error_code(error)
+            .with_partitions(partitions.collect());
+        let broker = MetadataResponseBroker::default()
+            .with_node_id(1.into())
+            .with_host(StrBytes::from_static_str("b"))
+            .with_port(9092);
+        MetadataResponse::default()
+            .with_topics(vec![topic])
+            .with_brokers(vec![broker])
     }
 
     #[test]
@@ -267,9 +343,15 @@ mod tests {
         let mut metadata = Metadata::default();
         assert!(metadata.poll_request(at(0)).is_none());
         metadata.want("items", false);
-        assert_eq!(metadata.poll_request(at(1)).unwrap().topics.unwrap().len(), 1);
+        assert_eq!(
+            metadata.poll_request(at(1)).unwrap().topics.unwrap().len(),
+            1
+        );
         assert!(metadata.poll_request(at(1_000)).is_none());
-        assert_eq!(metadata.handle_response(&answer("items", 0, &[1, 1])), ["items"]);
+        assert_eq!(
+            metadata.handle_response(&answer("items", 0, &[1, 1])),
+            ["items"]
+        );
         assert_eq!(metadata.leader("items", 1), Some(1));
         assert!(metadata.poll_request(at(200_000)).is_none());
         assert!(metadata.poll_request(at(300_001)).is_some());
@@ -283,8 +365,14 @@ mod tests {
         metadata.handle_response(&answer("items", 0, &[1]));
         metadata.handle_response(&answer("items", 5, &[]));
         assert_eq!(metadata.leader("items", 0), Some(1));
-        assert_eq!(metadata.topic("items").unwrap().error, Some(ErrorCode::LEADER_NOT_AVAILABLE));
-        assert!(metadata.poll_request(at(50)).is_none(), "not within the least interval");
+        assert_eq!(
+            metadata.topic("items").unwrap().error,
+            Some(ErrorCode::LEADER_NOT_AVAILABLE)
+        );
+        assert!(
+            metadata.poll_request(at(50)).is_none(),
+            "not within the least interval"
+        );
         assert!(metadata.poll_request(at(150)).is_some());
         metadata.handle_response(&answer("items", 0, &[-1]));
         assert_eq!(metadata.leader("items", 0), None);
@@ -308,7 +396,12 @@ mod tests {
         apply_config(&mut policy, "max.message.bytes", "2097152");
         apply_config(&mut policy, "delete.retention.ms", "1000");
         apply_config(&mut policy, "max.message.bytes", "nonsense");
-        let expected = TopicPolicy { compact: true, delete: true, batch_bytes_max: 2_097_152, delete_retention: Duration::from_secs(1) };
+        let expected = TopicPolicy {
+            compact: true,
+            delete: true,
+            batch_bytes_max: 2_097_152,
+            delete_retention: Duration::from_secs(1),
+        };
         assert_eq!(policy, expected);
     }
 }

@@ -40,12 +40,29 @@ pub enum WireFault {
 impl fmt::Display for WireFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FrameLength(length) => write!(formatter, "a frame of {length} bytes is not a Kafka response"),
-            Self::Malformed(reason) => write!(formatter, "the broker's answer does not decode: {reason}"),
-            Self::CorrelationId { expected, found } => write!(formatter, "the broker answered request {found} while {expected} was asked"),
-            Self::Unsupported { api_key, broker: None } => write!(formatter, "the broker does not offer API {api_key}"),
-            Self::Unsupported { api_key, broker: Some((low, high)) } => {
-                write!(formatter, "the broker offers API {api_key} in versions {low} to {high} only")
+            Self::FrameLength(length) => write!(
+                formatter,
+                "a frame of {length} bytes is not a Kafka response"
+            ),
+            Self::Malformed(reason) => {
+                write!(formatter, "the broker's answer does not decode: {reason}")
+            }
+            Self::CorrelationId { expected, found } => write!(
+                formatter,
+                "the broker answered request {found} while {expected} was asked"
+            ),
+            Self::Unsupported {
+                api_key,
+                broker: None,
+            } => write!(formatter, "the broker does not offer API {api_key}"),
+            Self::Unsupported {
+                api_key,
+                broker: Some((low, high)),
+            } => {
+                write!(
+                    formatter,
+                    "the broker offers API {api_key} in versions {low} to {high} only"
+                )
             }
         }
     }
@@ -73,7 +90,13 @@ pub struct ApiVersions {
 impl ApiVersions {
     /// What the broker says it offers.
     pub fn new(response: &ApiVersionsResponse) -> Self {
-        Self { offered: response.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect() }
+        Self {
+            offered: response
+                .api_keys
+                .iter()
+                .map(|api| (api.api_key, api.min_version, api.max_version))
+                .collect(),
+        }
     }
 
     /// The newest version of request `R` that both sides speak.
@@ -82,12 +105,28 @@ impl ApiVersions {
     ///
     /// [`WireFault::Unsupported`] when there is none.
     pub fn version_of<R: Request>(&self) -> Result<i16, WireFault> {
-        let broker = self.offered.iter().find(|offer| offer.0 == R::KEY).map(|offer| (offer.1, offer.2));
-        let ours = SPOKEN.iter().find(|spoken| spoken.0 as i16 == R::KEY).map(|spoken| (spoken.1, spoken.2));
-        let fault = WireFault::Unsupported { api_key: R::KEY, broker };
-        let (Some((low, high)), Some((our_low, our_high))) = (broker, ours) else { return Err(fault) };
+        let broker = self
+            .offered
+            .iter()
+            .find(|offer| offer.0 == R::KEY)
+            .map(|offer| (offer.1, offer.2));
+        let ours = SPOKEN
+            .iter()
+            .find(|spoken| spoken.0 as i16 == R::KEY)
+            .map(|spoken| (spoken.1, spoken.2));
+        let fault = WireFault::Unsupported {
+            api_key: R::KEY,
+            broker,
+        };
+        let (Some((low, high)), Some((our_low, our_high))) = (broker, ours) else {
+            return Err(fault);
+        };
         let version = high.min(our_high);
-        if version < low.max(our_low) { Err(fault) } else { Ok(version) }
+        if version < low.max(our_low) {
+            Err(fault)
+        } else {
+            Ok(version)
+        }
     }
 }
 
@@ -96,7 +135,12 @@ impl ApiVersions {
 /// # Errors
 ///
 /// [`WireFault::Malformed`] when a field cannot be said in this version.
-pub fn encode_request<R: Request>(out: &mut BytesMut, correlation_id: i32, version: i16, request: &R) -> Result<(), WireFault> {
+pub fn encode_request<R: Request>(
+    out: &mut BytesMut,
+    correlation_id: i32,
+    version: i16,
+    request: &R,
+) -> Result<(), WireFault> {
     let start = out.len();
     out.put_i32(0);
     let header = RequestHeader::default()
@@ -104,7 +148,9 @@ pub fn encode_request<R: Request>(out: &mut BytesMut, correlation_id: i32, versi
         .with_request_api_version(version)
         .with_correlation_id(correlation_id)
         .with_client_id(Some(StrBytes::from_static_str(CLIENT_ID)));
-    header.encode(out, R::header_version(version)).map_err(malformed)?;
+    header
+        .encode(out, R::header_version(version))
+        .map_err(malformed)?;
     request.encode(out, version).map_err(malformed)?;
     let length = i32::try_from(out.len() - start - 4).map_err(malformed)?;
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
@@ -117,7 +163,9 @@ pub fn encode_request<R: Request>(out: &mut BytesMut, correlation_id: i32, versi
 ///
 /// [`WireFault::FrameLength`].
 pub fn frame_length(bytes: &[u8]) -> Result<Option<usize>, WireFault> {
-    let Some(prefix) = bytes.first_chunk::<4>() else { return Ok(None) };
+    let Some(prefix) = bytes.first_chunk::<4>() else {
+        return Ok(None);
+    };
     let length = i32::from_be_bytes(*prefix);
     match usize::try_from(length) {
         Ok(length) if (4..=FRAME_BYTES_MAX).contains(&length) => Ok(Some(length)),
@@ -130,11 +178,19 @@ pub fn frame_length(bytes: &[u8]) -> Result<Option<usize>, WireFault> {
 /// # Errors
 ///
 /// [`WireFault::CorrelationId`] or [`WireFault::Malformed`]; the connection is of no use afterwards.
-pub fn decode_response<R: Request>(frame: Bytes, correlation_id: i32, version: i16) -> Result<R::Response, WireFault> {
+pub fn decode_response<R: Request>(
+    frame: Bytes,
+    correlation_id: i32,
+    version: i16,
+) -> Result<R::Response, WireFault> {
     let mut frame = frame;
-    let header = ResponseHeader::decode(&mut frame, R::Response::header_version(version)).map_err(malformed)?;
+    let header = ResponseHeader::decode(&mut frame, R::Response::header_version(version))
+        .map_err(malformed)?;
     if header.correlation_id != correlation_id {
-        return Err(WireFault::CorrelationId { expected: correlation_id, found: header.correlation_id });
+        return Err(WireFault::CorrelationId {
+            expected: correlation_id,
+            found: header.correlation_id,
+        });
     }
     R::Response::decode(&mut frame, version).map_err(malformed)
 }
@@ -150,7 +206,10 @@ mod tests {
     use kafka_protocol::messages::{MetadataRequest, ProduceRequest, produce_request};
 
     fn offering(api_key: i16, low: i16, high: i16) -> ApiVersions {
-        let api = ApiVersion::default().with_api_key(api_key).with_min_version(low).with_max_version(high);
+        let api = ApiVersion::default()
+            .with_api_key(api_key)
+            .with_min_version(low)
+            .with_max_version(high);
         ApiVersions::new(&ApiVersionsResponse::default().with_api_keys(vec![api]))
     }
 
@@ -160,18 +219,30 @@ mod tests {
         assert_eq!(offering(3, 0, 6).version_of::<MetadataRequest>(), Ok(6));
         assert_eq!(
             offering(3, 13, 14).version_of::<MetadataRequest>(),
-            Err(WireFault::Unsupported { api_key: 3, broker: Some((13, 14)) })
+            Err(WireFault::Unsupported {
+                api_key: 3,
+                broker: Some((13, 14))
+            })
         );
-        assert_eq!(offering(3, 0, 13).version_of::<ProduceRequest>(), Err(WireFault::Unsupported { api_key: 0, broker: None }));
+        assert_eq!(
+            offering(3, 0, 13).version_of::<ProduceRequest>(),
+            Err(WireFault::Unsupported {
+                api_key: 0,
+                broker: None
+            })
+        );
     }
 
     #[test]
     fn every_version_of_the_produce_request_that_we_speak_encodes() {
-        let partition = produce_request::PartitionProduceData::default().with_records(Some(Bytes::from_static(b"batch")));
+        let partition = produce_request::PartitionProduceData::default()
+            .with_records(Some(Bytes::from_static(b"batch")));
         let topic = produce_request::TopicProduceData::default()
             .with_name(StrBytes::from_static_str("items").into())
             .with_partition_data(vec![partition]);
-        let request = ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic]);
+        let request = ProduceRequest::default()
+            .with_acks(-1)
+            .with_topic_data(vec![topic]);
         for version in 3..=11 {
             let mut out = BytesMut::new();
             encode_request(&mut out, 7, version, &request).unwrap();

@@ -12,13 +12,23 @@ use crate::runtime::{self};
 
 /// Accepts for ever. `port` is the port as configured, which the plan's routes speak of.
 pub async fn run(listener: Listener, plan: ListenerPlan, port: u16, service: Rc<Service>) {
-    let limits: Vec<(Arc<HttpServer>, Rc<h1::Limits>)> =
-        plan.routes.iter().map(|route| (route.exit.clone(), Rc::new(limits_of(&route.exit.limits)))).collect();
+    let limits: Vec<(Arc<HttpServer>, Rc<h1::Limits>)> = plan
+        .routes
+        .iter()
+        .map(|route| (route.exit.clone(), Rc::new(limits_of(&route.exit.limits))))
+        .collect();
     loop {
         let stream = listener.accept().await;
-        let Ok(local) = stream.local_addr() else { continue };
-        let Some(server) = plan.route(local.ip(), port) else { continue };
-        let Some((server, limits)) = limits.iter().find(|(known, _)| Arc::ptr_eq(known, server)) else { continue };
+        let Ok(local) = stream.local_addr() else {
+            continue;
+        };
+        let Some(server) = plan.route(local.ip(), port) else {
+            continue;
+        };
+        let Some((server, limits)) = limits.iter().find(|(known, _)| Arc::ptr_eq(known, server))
+        else {
+            continue;
+        };
         start(stream, server.clone(), limits.clone(), &service);
     }
 }

@@ -62,13 +62,21 @@ impl Collection {
         request: &FetchRequest,
         view: &impl CachedTopic,
     ) -> Result<(ResponseHead, Option<Self>), Refused> {
-        let mut collection = Self { topics: topics.clone(), reader: reader.clone(), request: request.clone(), walks: Vec::new(), json: JsonArray::default() };
+        let mut collection = Self {
+            topics: topics.clone(),
+            reader: reader.clone(),
+            request: request.clone(),
+            walks: Vec::new(),
+            json: JsonArray::default(),
+        };
         for partition in (0..reader.partition_count()).rev() {
-            let walk = topics.open_walk(reader, partition).map_err(|refused| match refused {
-                WalkRefused::Warming => Refused::Warming,
-                WalkRefused::NotCached { .. } => Refused::NotCached,
-                WalkRefused::TooMany => Refused::TooMany,
-            })?;
+            let walk = topics
+                .open_walk(reader, partition)
+                .map_err(|refused| match refused {
+                    WalkRefused::Warming => Refused::Warming,
+                    WalkRefused::NotCached { .. } => Refused::NotCached,
+                    WalkRefused::TooMany => Refused::TooMany,
+                })?;
             collection.walks.push((partition, walk));
         }
         let head = request.collection(view);
@@ -93,7 +101,9 @@ impl Collection {
             looked_at += 1;
             match self.topics.walk_next(&self.reader, partition, walk) {
                 WalkStep::Record(record) => {
-                    if let Some(record) = record.view().filter(|record| self.request.matches(record)) {
+                    if let Some(record) =
+                        record.view().filter(|record| self.request.matches(record))
+                    {
                         self.json.push(record.value, &mut out);
                     }
                 }

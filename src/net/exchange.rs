@@ -24,7 +24,9 @@ use crate::http::{Body, ResponseHead};
 use crate::kafka::cache::{PartitionView, Policy};
 use crate::kafka::client::Delivery;
 use crate::kafka::producer::{Acks, Record};
-use crate::kafka::topics::{CachedPartitions, ColdFault, ColdQuery, ColdRecord, TopicReader, TopicState, Topics, find_cold};
+use crate::kafka::topics::{
+    CachedPartitions, ColdFault, ColdQuery, ColdRecord, TopicReader, TopicState, Topics, find_cold,
+};
 use crate::mapping::http_kafka::fetch::{Answer, CachedTopic, FetchRequest, SingleOutcome};
 use crate::mapping::http_kafka::{Action, Resolved};
 use crate::runtime::notify::Notify;
@@ -70,9 +72,16 @@ enum State {
     /// The record is on its way.
     Acking { delivery: Rc<Delivery> },
     /// The cache is to be asked.
-    Reading { reader: Option<Rc<TopicReader>>, since: Instant, wake_at: Instant },
+    Reading {
+        reader: Option<Rc<TopicReader>>,
+        since: Instant,
+        wake_at: Instant,
+    },
     /// Kafka is being asked.
-    Cold { reader: Rc<TopicReader>, read: ColdRead },
+    Cold {
+        reader: Rc<TopicReader>,
+        read: ColdRead,
+    },
     /// A collection is being written.
     Streaming { collection: Collection },
     /// Refused before anything was begun.
@@ -111,7 +120,15 @@ impl CachedTopic for CachedPartitions<'_> {
 impl Exchange {
     /// An exchange whose body is still to come.
     pub(super) fn new(resolved: Resolved, now: Instant) -> Self {
-        Self { resolved, state: State::Receiving { body: BytesMut::new() }, accepted: now, charged: 0, service: None }
+        Self {
+            resolved,
+            state: State::Receiving {
+                body: BytesMut::new(),
+            },
+            accepted: now,
+            charged: 0,
+            service: None,
+        }
     }
 
     fn is_write(&self) -> bool {
@@ -135,7 +152,9 @@ impl Exchange {
         if !self.is_write() {
             return true;
         }
-        let State::Receiving { body } = &mut self.state else { return true };
+        let State::Receiving { body } = &mut self.state else {
+            return true;
+        };
         if !service.charge_body(bytes.len()) {
             return false;
         }
@@ -147,7 +166,9 @@ impl Exchange {
 
     /// The body that came in pieces is whole.
     pub(super) fn handle_end(&mut self, now: Instant) {
-        let State::Receiving { body } = &mut self.state else { return };
+        let State::Receiving { body } = &mut self.state else {
+            return;
+        };
         let body = std::mem::take(body).freeze();
         self.handle_body(body, now);
     }
@@ -155,24 +176,48 @@ impl Exchange {
     /// The whole body is here: the record can go to the producer, or the reading begin.
     pub(super) fn handle_body(&mut self, body: Bytes, now: Instant) {
         self.state = match &mut self.resolved.action {
-            Action::Produce { record, tombstone, .. } => {
+            Action::Produce {
+                record, tombstone, ..
+            } => {
                 let mut record: Record = std::mem::take(record);
                 record.value = (!*tombstone).then_some(body);
                 State::Held { record }
             }
-            Action::Fetch(_) => State::Reading { reader: None, since: now, wake_at: now },
+            Action::Fetch(_) => State::Reading {
+                reader: None,
+                since: now,
+                wake_at: now,
+            },
         };
     }
 
-    fn produce(&mut self, record: Record, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) {
-        let Action::Produce { acks, .. } = &self.resolved.action else { return };
+    fn produce(
+        &mut self,
+        record: Record,
+        service: &Rc<Service>,
+        notify: &Rc<Notify>,
+        now: Instant,
+    ) {
+        let Action::Produce { acks, .. } = &self.resolved.action else {
+            return;
+        };
         let client = &service.clients[self.resolved.cluster];
         let Some(topic) = client.produce_topic(&self.resolved.topic) else {
-            self.state = State::Refused(RequestError::TopicUnavailable { topic: self.resolved.topic.clone(), reason: None });
+            self.state = State::Refused(RequestError::TopicUnavailable {
+                topic: self.resolved.topic.clone(),
+                reason: None,
+            });
             return;
         };
         let delivery = Delivery::new(notify.clone());
-        client.produce(topic, Acks::from(*acks), record, delivery.clone(), now, self.accepted + self.resolved.timeout);
+        client.produce(
+            topic,
+            Acks::from(*acks),
+            record,
+            delivery.clone(),
+            now,
+            self.accepted + self.resolved.timeout,
+        );
         self.state = State::Acking { delivery };
     }
 
@@ -181,7 +226,11 @@ impl Exchange {
         match &self.state {
             State::Reading { wake_at, .. } => Some(*wake_at),
             State::Cold { .. } => Some(self.accepted + self.resolved.timeout),
-            State::Receiving { .. } | State::Held { .. } | State::Acking { .. } | State::Streaming { .. } | State::Refused(_) => None,
+            State::Receiving { .. }
+            | State::Held { .. }
+            | State::Acking { .. }
+            | State::Streaming { .. }
+            | State::Refused(_) => None,
         }
     }
 
@@ -205,7 +254,10 @@ impl Exchange {
             State::Receiving { .. } | State::Held { .. } => Step::Pending,
             State::Acking { delivery } => match delivery.outcome() {
                 None => Step::Pending,
-                Some(Ok(_)) => Step::Respond(Box::new(Answer { head: ResponseHead::new(204), body: Body::Empty })),
+                Some(Ok(_)) => Step::Respond(Box::new(Answer {
+                    head: ResponseHead::new(204),
+                    body: Body::Empty,
+                })),
                 Some(Err(fault)) => Step::Fail(RequestError::Produce(fault)),
             },
             State::Refused(error) => Step::Fail(error.clone()),
@@ -228,13 +280,26 @@ impl Exchange {
 
     fn poll_reading(&mut self, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) -> Step {
         let topics = &service.topics[self.resolved.cluster];
-        let (Action::Fetch(request), State::Reading { reader, since, wake_at }) = (&self.resolved.action, &mut self.state) else { return Step::Pending };
+        let (
+            Action::Fetch(request),
+            State::Reading {
+                reader,
+                since,
+                wake_at,
+            },
+        ) = (&self.resolved.action, &mut self.state)
+        else {
+            return Step::Pending;
+        };
         let opened = match reader.clone() {
             Some(reader) => Some(reader),
             None => topics.reader(&self.resolved.topic, now),
         };
         let Some(open) = opened else {
-            return Step::Fail(RequestError::TopicUnavailable { topic: self.resolved.topic.clone(), reason: None });
+            return Step::Fail(RequestError::TopicUnavailable {
+                topic: self.resolved.topic.clone(),
+                reason: None,
+            });
         };
         *reader = Some(open.clone());
         let since = *since;
@@ -247,9 +312,21 @@ impl Exchange {
         let warm_until = since + WARM_WAIT.min(self.resolved.timeout);
         match open.state() {
             TopicState::Open => {}
-            TopicState::Opening | TopicState::Unknown(_) if now < warm_until => return wait(wake_at, warm_until),
-            TopicState::Opening => return Step::Fail(RequestError::TopicUnavailable { topic: name(), reason: None }),
-            TopicState::Unknown(error) => return Step::Fail(RequestError::TopicUnavailable { topic: name(), reason: Some(error) }),
+            TopicState::Opening | TopicState::Unknown(_) if now < warm_until => {
+                return wait(wake_at, warm_until);
+            }
+            TopicState::Opening => {
+                return Step::Fail(RequestError::TopicUnavailable {
+                    topic: name(),
+                    reason: None,
+                });
+            }
+            TopicState::Unknown(error) => {
+                return Step::Fail(RequestError::TopicUnavailable {
+                    topic: name(),
+                    reason: Some(error),
+                });
+            }
         }
         let floor_until = since + READ_YOUR_WRITES_WAIT;
         if !has_reached_floors(topics, &open, request) {
@@ -265,11 +342,19 @@ impl Exchange {
                     self.state = State::Streaming { collection };
                     Step::Begin(head)
                 }
-                Ok((head, None)) => Step::Respond(Box::new(Answer { head, body: Body::Empty })),
+                Ok((head, None)) => Step::Respond(Box::new(Answer {
+                    head,
+                    body: Body::Empty,
+                })),
                 Err(Refused::Warming) if now < warm_until => wait(wake_at, warm_until),
                 Err(Refused::Warming) => Step::Fail(RequestError::Warming { topic: name() }),
-                Err(Refused::TooMany) => Step::Fail(RequestError::CollectionsOverloaded { topic: name() }),
-                Err(Refused::NotCached) => Step::Fail(RequestError::NotCached { topic: name(), budget_bytes: topics.budget_bytes() }),
+                Err(Refused::TooMany) => {
+                    Step::Fail(RequestError::CollectionsOverloaded { topic: name() })
+                }
+                Err(Refused::NotCached) => Step::Fail(RequestError::NotCached {
+                    topic: name(),
+                    budget_bytes: topics.budget_bytes(),
+                }),
             };
         }
         match request.single(&view) {
@@ -279,7 +364,12 @@ impl Exchange {
             SingleOutcome::Warming => Step::Fail(RequestError::Warming { topic: name() }),
             SingleOutcome::NotCached { .. } => {
                 let until = self.accepted + self.resolved.timeout;
-                let read = Box::pin(find_cold(topics.clone(), open.clone(), cold_query(request, &view), until));
+                let read = Box::pin(find_cold(
+                    topics.clone(),
+                    open.clone(),
+                    cold_query(request, &view),
+                    until,
+                ));
                 self.state = State::Cold { reader: open, read };
                 // Polled at once by the caller's next round: the future has to be started.
                 notify.notify();
@@ -288,15 +378,30 @@ impl Exchange {
         }
     }
 
-    fn poll_cold(&mut self, context: &mut Context<'_>, service: &Rc<Service>, now: Instant) -> Step {
+    fn poll_cold(
+        &mut self,
+        context: &mut Context<'_>,
+        service: &Rc<Service>,
+        now: Instant,
+    ) -> Step {
         let topics = &service.topics[self.resolved.cluster];
-        let (Action::Fetch(request), State::Cold { reader, read }) = (&self.resolved.action, &mut self.state) else { return Step::Pending };
+        let (Action::Fetch(request), State::Cold { reader, read }) =
+            (&self.resolved.action, &mut self.state)
+        else {
+            return Step::Pending;
+        };
         let topic = self.resolved.topic.clone();
         match read.as_mut().poll(context) {
-            Poll::Pending if now >= self.accepted + self.resolved.timeout => Step::Fail(RequestError::ColdReadFailed { topic }),
+            Poll::Pending if now >= self.accepted + self.resolved.timeout => {
+                Step::Fail(RequestError::ColdReadFailed { topic })
+            }
             Poll::Pending => Step::Pending,
-            Poll::Ready(Err(ColdFault::TooLong { read_bytes })) => Step::Fail(RequestError::ColdReadTooLong { topic, read_bytes }),
-            Poll::Ready(Err(ColdFault::Failed)) => Step::Fail(RequestError::ColdReadFailed { topic }),
+            Poll::Ready(Err(ColdFault::TooLong { read_bytes })) => {
+                Step::Fail(RequestError::ColdReadTooLong { topic, read_bytes })
+            }
+            Poll::Ready(Err(ColdFault::Failed)) => {
+                Step::Fail(RequestError::ColdReadFailed { topic })
+            }
             Poll::Ready(Ok(found)) => {
                 let cursor = request.cursor(&topics.cached(reader));
                 let Some(record) = found else {
@@ -305,8 +410,17 @@ impl Exchange {
                         _ => Step::Fail(RequestError::NotFound),
                     };
                 };
-                let headers = record.headers.iter().map(|(name, value)| (&name[..], value.as_deref()));
-                let answer = request.answer(record.partition, record.offset + 1, record.value.as_deref(), headers, cursor.is_some());
+                let headers = record
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (&name[..], value.as_deref()));
+                let answer = request.answer(
+                    record.partition,
+                    record.offset + 1,
+                    record.value.as_deref(),
+                    headers,
+                    cursor.is_some(),
+                );
                 answer.map_or(Step::Fail(RequestError::NotFound), Step::Respond)
             }
         }
@@ -316,12 +430,22 @@ impl Exchange {
 fn cold_query(request: &FetchRequest, topic: &CachedPartitions<'_>) -> ColdQuery {
     let count = topic.partition_count();
     let cursor = request.cursor(topic);
-    let from = (0..).take(count).map(|partition| cursor.as_ref().and_then(|cursor| cursor.offset(partition)).unwrap_or(0));
+    let from = (0..).take(count).map(|partition| {
+        cursor
+            .as_ref()
+            .and_then(|cursor| cursor.offset(partition))
+            .unwrap_or(0)
+    });
     let filters = request.filters.clone();
     ColdQuery {
         first: request.home_partition(count),
         from: from.collect(),
-        matches: Box::new(move |key, headers| filters.is_empty() || filters.iter().any(|filter| filter.matches(key, headers.clone()))),
+        matches: Box::new(move |key, headers| {
+            filters.is_empty()
+                || filters
+                    .iter()
+                    .any(|filter| filter.matches(key, headers.clone()))
+        }),
     }
 }
 

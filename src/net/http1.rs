@@ -26,11 +26,25 @@ use crate::runtime::{self};
 const TURNS_MAX: usize = 16;
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(stream: Stream, server: Arc<HttpServer>, limits: Rc<Limits>, entry: Entry) {
+pub(super) async fn serve(
+    stream: Stream,
+    server: Arc<HttpServer>,
+    limits: Rc<Limits>,
+    entry: Entry,
+) {
     let now = runtime::now();
     let deadline = entry.service.deadlines.deadline();
     let connection = Connection::new(limits, Scheme::Http, now);
-    let mut shell = Shell { stream, server, connection, entry, exchanges: VecDeque::new(), deadline, is_shut: false, is_drained: false };
+    let mut shell = Shell {
+        stream,
+        server,
+        connection,
+        entry,
+        exchanges: VecDeque::new(),
+        deadline,
+        is_shut: false,
+        is_drained: false,
+    };
     std::future::poll_fn(|context| shell.poll(context)).await;
 }
 
@@ -75,7 +89,9 @@ impl Shell {
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(())) => true,
                 // What was written made room for more of an answer, and nothing else would wake us for it.
-                Poll::Pending => self.can_stream() || self.entry.notify.poll_notified(context).is_ready(),
+                Poll::Pending => {
+                    self.can_stream() || self.entry.notify.poll_notified(context).is_ready()
+                }
             };
             if !again && ready!(self.poll_deadline(context, now)) == Turn::Over {
                 return Poll::Ready(());
@@ -87,7 +103,11 @@ impl Shell {
     }
 
     fn can_stream(&self) -> bool {
-        self.connection.stream_room() > 0 && self.exchanges.front().is_some_and(|(_, exchange)| exchange.is_streaming())
+        self.connection.stream_room() > 0
+            && self
+                .exchanges
+                .front()
+                .is_some_and(|(_, exchange)| exchange.is_streaming())
     }
 
     fn handle_events(&mut self, now: Instant) {
@@ -96,13 +116,19 @@ impl Shell {
                 Event::Request { id, head, body } => self.handle_request(id, &head, body, now),
                 Event::Data { id, bytes } => {
                     let service = &self.entry.service;
-                    let taken = self.exchanges.iter_mut().find(|(open, _)| *open == id).is_none_or(|(_, exchange)| exchange.handle_data(&bytes, service));
+                    let taken = self
+                        .exchanges
+                        .iter_mut()
+                        .find(|(open, _)| *open == id)
+                        .is_none_or(|(_, exchange)| exchange.handle_data(&bytes, service));
                     if !taken {
                         self.refuse(id, &RequestError::BodiesOverloaded, now);
                     }
                 }
                 Event::End { id } => {
-                    if let Some((_, exchange)) = self.exchanges.iter_mut().find(|(open, _)| *open == id) {
+                    if let Some((_, exchange)) =
+                        self.exchanges.iter_mut().find(|(open, _)| *open == id)
+                    {
                         exchange.handle_end(now);
                     }
                 }
@@ -113,12 +139,19 @@ impl Shell {
         }
     }
 
-    fn handle_request(&mut self, id: ExchangeId, head: &RequestHead, body: RequestBody, now: Instant) {
+    fn handle_request(
+        &mut self,
+        id: ExchangeId,
+        head: &RequestHead,
+        body: RequestBody,
+        now: Instant,
+    ) {
         count(&self.entry.service.counters.requests);
-        let resolved = match http_kafka::resolve(&self.server, head, &|| uuid::Uuid::new_v4().to_string()) {
-            Ok(resolved) => resolved,
-            Err(error) => return self.respond_error(id, &error, now),
-        };
+        let resolved =
+            match http_kafka::resolve(&self.server, head, &|| uuid::Uuid::new_v4().to_string()) {
+                Ok(resolved) => resolved,
+                Err(error) => return self.respond_error(id, &error, now),
+            };
         let mut exchange = Exchange::new(resolved, now);
         match body {
             RequestBody::Full(bytes) => exchange.handle_body(bytes, now),
@@ -134,14 +167,26 @@ impl Shell {
         while index < self.exchanges.len() {
             let is_first = index == 0;
             let (id, exchange) = &mut self.exchanges[index];
-            let room = if is_first { self.connection.stream_room() } else { 0 };
-            match exchange.poll(context, &self.entry.service, &self.entry.notify, before, room, now) {
+            let room = if is_first {
+                self.connection.stream_room()
+            } else {
+                0
+            };
+            match exchange.poll(
+                context,
+                &self.entry.service,
+                &self.entry.notify,
+                before,
+                room,
+                now,
+            ) {
                 Step::Pending => {
                     exchange.add_to(&mut before);
                     index += 1;
                 }
                 Step::Respond(answer) => {
-                    self.connection.respond(*id, &answer.head, &answer.body, now);
+                    self.connection
+                        .respond(*id, &answer.head, &answer.body, now);
                     self.exchanges.remove(index);
                 }
                 Step::Fail(error) => {
@@ -149,7 +194,10 @@ impl Shell {
                     self.exchanges.remove(index);
                     self.respond_error(id, &error, now);
                 }
-                Step::Begin(head) => self.connection.respond(*id, &head, &crate::http::Body::Stream, now),
+                Step::Begin(head) => {
+                    self.connection
+                        .respond(*id, &head, &crate::http::Body::Stream, now)
+                }
                 Step::Data(bytes) => {
                     self.connection.send_data(*id, &bytes, now);
                     // One piece a turn, so that others get theirs.
@@ -180,7 +228,8 @@ impl Shell {
 
     fn poll_write(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<std::io::Result<()>> {
         while !self.connection.output().is_empty() {
-            let count = ready!(Pin::new(&mut self.stream).poll_write(context, self.connection.output()))?;
+            let count =
+                ready!(Pin::new(&mut self.stream).poll_write(context, self.connection.output()))?;
             self.connection.handle_written(count, now);
         }
         Poll::Ready(Ok(()))
@@ -203,14 +252,25 @@ impl Shell {
 
     /// Pending until the earliest deadline; past it, what is due is done.
     fn poll_deadline(&mut self, context: &Context<'_>, now: Instant) -> Poll<Turn> {
-        let exchanges = self.exchanges.iter().filter_map(|(_, exchange)| exchange.poll_timeout()).min();
-        let at = self.connection.poll_timeout().min(exchanges.unwrap_or(Instant::FAR_FUTURE));
+        let exchanges = self
+            .exchanges
+            .iter()
+            .filter_map(|(_, exchange)| exchange.poll_timeout())
+            .min();
+        let at = self
+            .connection
+            .poll_timeout()
+            .min(exchanges.unwrap_or(Instant::FAR_FUTURE));
         self.deadline.set(at);
         ready!(self.deadline.poll_expired(context, now));
         if self.connection.poll_timeout() <= now {
             self.connection.handle_timeout(now);
         }
-        Poll::Ready(if self.connection.is_closed() { Turn::Over } else { Turn::Again })
+        Poll::Ready(if self.connection.is_closed() {
+            Turn::Over
+        } else {
+            Turn::Again
+        })
     }
 }
 

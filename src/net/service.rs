@@ -108,7 +108,8 @@ impl Service {
 
     /// Gives room for body bytes back.
     pub(super) fn release_body(&self, bytes: usize) {
-        self.body_bytes.set(self.body_bytes.get().saturating_sub(bytes));
+        self.body_bytes
+            .set(self.body_bytes.get().saturating_sub(bytes));
     }
 
     /// Enters a connection; `None` when there are too many.
@@ -122,7 +123,11 @@ impl Service {
         self.next_connection.set(id + 1);
         let notify = Rc::new(Notify::default());
         self.connections.borrow_mut().insert(id, notify.clone());
-        Some(Entry { service: self.clone(), id, notify })
+        Some(Entry {
+            service: self.clone(),
+            id,
+            notify,
+        })
     }
 
     /// Whether connections are to end after what is in flight.

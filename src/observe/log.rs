@@ -1,7 +1,10 @@
 //! Log lines to standard error, from a thread of their own: a core never waits for whoever reads them.
 //!
 //! Rule: the queue is bounded; when the reader is too slow, lines are dropped and the next line that gets through says how many.
-#![expect(clippy::disallowed_methods, reason = "the one thread that may block on standard error")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one thread that may block on standard error"
+)]
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -21,9 +24,19 @@ const LINES_MAX: usize = 4096;
 pub fn start(level: tracing::Level) -> io::Result<()> {
     let (lines, receiver) = sync_channel(LINES_MAX);
     let dropped = Arc::new(AtomicU64::new(0));
-    let writer = Queue { lines, dropped: dropped.clone() };
-    std::thread::Builder::new().name("sluice-log".into()).spawn(move || write_lines(&receiver, &dropped))?;
-    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false).with_writer(writer).finish();
+    let writer = Queue {
+        lines,
+        dropped: dropped.clone(),
+    };
+    std::thread::Builder::new()
+        .name("sluice-log".into())
+        .spawn(move || write_lines(&receiver, &dropped))?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(writer)
+        .finish();
     // Only a second call fails, and then the first one's logging goes on.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())
@@ -36,7 +49,10 @@ fn write_lines(lines: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
         let _ = out.write_all(&line);
         let missing = dropped.swap(0, Ordering::Relaxed);
         if missing > 0 {
-            let _ = writeln!(out, "({missing} log lines were dropped: standard error is read too slowly)");
+            let _ = writeln!(
+                out,
+                "({missing} log lines were dropped: standard error is read too slowly)"
+            );
         }
     }
 }
@@ -65,7 +81,12 @@ impl Write for Line<'_> {
 
 impl Drop for Line<'_> {
     fn drop(&mut self) {
-        if self.queue.lines.try_send(std::mem::take(&mut self.text)).is_err() {
+        if self
+            .queue
+            .lines
+            .try_send(std::mem::take(&mut self.text))
+            .is_err()
+        {
             self.queue.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -75,6 +96,9 @@ impl<'q> MakeWriter<'q> for Queue {
     type Writer = Line<'q>;
 
     fn make_writer(&'q self) -> Line<'q> {
-        Line { queue: self, text: Vec::new() }
+        Line {
+            queue: self,
+            text: Vec::new(),
+        }
     }
 }

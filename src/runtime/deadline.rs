@@ -36,8 +36,15 @@ impl Deadlines {
     pub fn deadline(self: &Rc<Self>) -> Deadline {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
-        let slot = Rc::new(Slot { at: Cell::new(Instant::FAR_FUTURE), ..Slot::default() });
-        Deadline { slot, id, owner: self.clone() }
+        let slot = Rc::new(Slot {
+            at: Cell::new(Instant::FAR_FUTURE),
+            ..Slot::default()
+        });
+        Deadline {
+            slot,
+            id,
+            owner: self.clone(),
+        }
     }
 
     /// When the timer must look next.
@@ -50,7 +57,9 @@ impl Deadlines {
         loop {
             let slot = {
                 let mut queue = self.queue.borrow_mut();
-                let Some(entry) = queue.first_entry().filter(|entry| entry.key().0 <= now) else { return };
+                let Some(entry) = queue.first_entry().filter(|entry| entry.key().0 <= now) else {
+                    return;
+                };
                 let (key, slot) = entry.remove_entry();
                 if slot.at.get() > now && slot.at.get() != Instant::FAR_FUTURE {
                     slot.queued_at.set(Some(slot.at.get()));
@@ -71,7 +80,9 @@ impl Deadlines {
     /// Resolves when an earlier deadline than the one slept for has come in.
     pub fn poll_changed(&self, context: &Context<'_>, sleeping_until: Option<Instant>) -> Poll<()> {
         let earliest = self.poll_timeout();
-        if earliest.is_some() && sleeping_until.is_none_or(|until| earliest.is_some_and(|at| at < until)) {
+        if earliest.is_some()
+            && sleeping_until.is_none_or(|until| earliest.is_some_and(|at| at < until))
+        {
             return Poll::Ready(());
         }
         *self.sleeper.borrow_mut() = Some(context.waker().clone());
@@ -91,7 +102,8 @@ impl Deadline {
     /// Sets the time, `FAR_FUTURE` for never.
     pub fn set(&self, at: Instant) {
         self.slot.at.set(at);
-        if at == Instant::FAR_FUTURE || self.slot.queued_at.get().is_some_and(|queued| queued <= at) {
+        if at == Instant::FAR_FUTURE || self.slot.queued_at.get().is_some_and(|queued| queued <= at)
+        {
             return;
         }
         let mut queue = self.owner.queue.borrow_mut();
@@ -112,7 +124,10 @@ impl Deadline {
             return Poll::Ready(());
         }
         let mut waker = self.slot.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+        if !waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(context.waker()))
+        {
             *waker = Some(context.waker().clone());
         }
         Poll::Pending
@@ -176,10 +191,18 @@ mod tests {
         let mut context = Context::from_waker(&waker);
         let first = deadlines.deadline();
         first.set(at(100));
-        assert!(deadlines.poll_changed(&mut context, Some(at(100))).is_pending());
+        assert!(
+            deadlines
+                .poll_changed(&mut context, Some(at(100)))
+                .is_pending()
+        );
         let second = deadlines.deadline();
         second.set(at(50));
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
-        assert!(deadlines.poll_changed(&mut context, Some(at(100))).is_ready());
+        assert!(
+            deadlines
+                .poll_changed(&mut context, Some(at(100)))
+                .is_ready()
+        );
     }
 }

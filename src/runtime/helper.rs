@@ -11,20 +11,27 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// When the thread or its runtime cannot be started.
 pub fn watch_signals(on_signal: impl Fn(u32) + Send + 'static) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
     let (mut terminate, mut interrupt) = {
         let _guard = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        )
     };
-    std::thread::Builder::new().name("sluice-helper".into()).spawn(move || {
-        runtime.block_on(async {
-            for count in 1.. {
-                tokio::select! {
-                    received = terminate.recv() => if received.is_none() { return },
-                    received = interrupt.recv() => if received.is_none() { return },
+    std::thread::Builder::new()
+        .name("sluice-helper".into())
+        .spawn(move || {
+            runtime.block_on(async {
+                for count in 1.. {
+                    tokio::select! {
+                        received = terminate.recv() => if received.is_none() { return },
+                        received = interrupt.recv() => if received.is_none() { return },
+                    }
+                    on_signal(count);
                 }
-                on_signal(count);
-            }
-        });
-    })
+            });
+        })
 }

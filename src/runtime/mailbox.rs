@@ -37,7 +37,10 @@ impl<M> Mailbox<M> {
     ///
     /// When the queue is full: the sender held no credit, which is a defect of ours.
     pub fn send_control(&self, message: M) {
-        assert!(self.control.push(message).is_ok(), "control messages are sent within their credits");
+        assert!(
+            self.control.push(message).is_ok(),
+            "control messages are sent within their credits"
+        );
         self.ring();
     }
 
@@ -110,7 +113,10 @@ mod tests {
         assert_eq!(mailbox.send_data(1), Ok(()));
         assert_eq!(mailbox.send_data(2), Err(2));
         mailbox.send_control(3);
-        assert_eq!([mailbox.take(), mailbox.take(), mailbox.take()], [Some(3), Some(1), None]);
+        assert_eq!(
+            [mailbox.take(), mailbox.take(), mailbox.take()],
+            [Some(3), Some(1), None]
+        );
     }
 
     #[test]

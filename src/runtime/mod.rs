@@ -1,7 +1,10 @@
 //! The executors, sockets, timers and clocks: the only code that names glommio or reads a clock.
 //!
 //! One glommio executor per core, pinned; nothing mutable is shared between them but the mailboxes. Everything above takes time as an argument.
-#![expect(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the clocks"
+)]
 
 pub mod deadline;
 pub mod helper;
@@ -47,7 +50,9 @@ pub fn now() -> Instant {
 
 /// Wall-clock time, for record timestamps and the `date` header.
 pub fn unix_now() -> UnixMillis {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -75,16 +80,25 @@ impl fmt::Display for StartFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RingRefused(error) => match error.raw_os_error() {
-                Some(libc::ENOSYS) => write!(formatter, "this kernel has no io_uring ({error}): sluice needs Linux 5.8 or newer, and a sandbox that lets io_uring through"),
+                Some(libc::ENOSYS) => write!(
+                    formatter,
+                    "this kernel has no io_uring ({error}): sluice needs Linux 5.8 or newer, and a sandbox that lets io_uring through"
+                ),
                 Some(libc::EPERM | libc::EACCES) => write!(
                     formatter,
                     "io_uring is forbidden here ({error}): in a container, allow io_uring_setup, io_uring_enter and io_uring_register in its seccomp profile; \
                      on the host, set kernel.io_uring_disabled to 0"
                 ),
-                Some(libc::ENOMEM) => write!(formatter, "io_uring found too little lockable memory ({error}): raise the memlock limit to 8 MiB or more (`ulimit -l`)"),
+                Some(libc::ENOMEM) => write!(
+                    formatter,
+                    "io_uring found too little lockable memory ({error}): raise the memlock limit to 8 MiB or more (`ulimit -l`)"
+                ),
                 _ => write!(formatter, "io_uring cannot be set up: {error}"),
             },
-            Self::Executor(error) => write!(formatter, "an executor cannot be started: {error} (a memlock limit of 512 KiB or more is needed: `ulimit -l`)"),
+            Self::Executor(error) => write!(
+                formatter,
+                "an executor cannot be started: {error} (a memlock limit of 512 KiB or more is needed: `ulimit -l`)"
+            ),
         }
     }
 }
@@ -98,7 +112,10 @@ pub struct Cores {
 
 impl fmt::Debug for Cores {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Cores").field("count", &self.handles.len()).finish()
+        formatter
+            .debug_struct("Cores")
+            .field("count", &self.handles.len())
+            .finish()
     }
 }
 
@@ -113,14 +130,22 @@ pub fn core_count(set: &CoreSet) -> usize {
 
 /// The processors this process may run on.
 fn available_processors() -> Vec<usize> {
-    let allowed = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
-        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim().to_owned();
-        match list.parse() {
-            Ok(CoreSet::Pinned(processors)) => Some(processors),
-            _ => None,
-        }
-    });
-    allowed.unwrap_or_else(|| (0..std::thread::available_parallelism().map_or(1, usize::from)).collect())
+    let allowed = std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let list = status
+                .lines()
+                .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?
+                .trim()
+                .to_owned();
+            match list.parse() {
+                Ok(CoreSet::Pinned(processors)) => Some(processors),
+                _ => None,
+            }
+        });
+    allowed.unwrap_or_else(|| {
+        (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
+    })
 }
 
 /// Starts one executor per core and runs `main` as its first task.
@@ -128,13 +153,19 @@ fn available_processors() -> Vec<usize> {
 /// # Errors
 ///
 /// [`StartFault`] when the kernel refuses io_uring or an executor cannot start; says what to do about it.
-pub fn start_cores<F>(set: &CoreSet, mains: Vec<Box<dyn FnOnce(CoreStart) -> F + Send>>) -> Result<Cores, StartFault>
+pub fn start_cores<F>(
+    set: &CoreSet,
+    mains: Vec<Box<dyn FnOnce(CoreStart) -> F + Send>>,
+) -> Result<Cores, StartFault>
 where
     F: Future<Output = ()> + 'static,
 {
     ring::probe().map_err(StartFault::RingRefused)?;
     let placements: Vec<Placement> = match set {
-        CoreSet::Available => available_processors().into_iter().map(Placement::Fixed).collect(),
+        CoreSet::Available => available_processors()
+            .into_iter()
+            .map(Placement::Fixed)
+            .collect(),
         CoreSet::Pinned(processors) => processors.iter().copied().map(Placement::Fixed).collect(),
         CoreSet::Unpinned(count) => vec![Placement::Unbound; *count],
     };
@@ -154,12 +185,20 @@ where
                 // The first sleep of an executor takes 10 to 80 ms (its first membarrier): take it before anybody waits for us.
                 sleep(Duration::from_millis(1)).await;
                 spawn(run_deadlines(deadlines.clone()));
-                main(CoreStart { id: CoreId(index), cores, deadlines }).await;
+                main(CoreStart {
+                    id: CoreId(index),
+                    cores,
+                    deadlines,
+                })
+                .await;
             })
             .map_err(|error| StartFault::Executor(error.to_string()))?;
         // glommio tells only the one who joins that an executor could not be made: without its first task, join.
         if has_started.recv_timeout(START_WAIT).is_err() {
-            let reason = handle.join().err().map_or_else(|| format!("core {index} did not start"), |error| error.to_string());
+            let reason = handle.join().err().map_or_else(
+                || format!("core {index} did not start"),
+                |error| error.to_string(),
+            );
             return Err(StartFault::Executor(reason));
         }
         handles.push(handle);
@@ -189,7 +228,11 @@ async fn run_deadlines(deadlines: Rc<Deadlines>) {
         let changed = std::future::poll_fn(|context| deadlines.poll_changed(context, earliest));
         match earliest {
             None => changed.await,
-            Some(at) => changed.or(sleep(at.saturating_duration_since(now).max(GRANULARITY))).await,
+            Some(at) => {
+                changed
+                    .or(sleep(at.saturating_duration_since(now).max(GRANULARITY)))
+                    .await
+            }
         }
     }
 }
@@ -199,8 +242,14 @@ async fn run_deadlines(deadlines: Rc<Deadlines>) {
 /// A panic in it aborts the process: it holds state that the rest of the core needs.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
     glommio::spawn_local(async move {
-        if std::panic::AssertUnwindSafe(task).catch_unwind().await.is_err() {
-            tracing::error!("a core's own task panicked: stopping the process rather than running half a core");
+        if std::panic::AssertUnwindSafe(task)
+            .catch_unwind()
+            .await
+            .is_err()
+        {
+            tracing::error!(
+                "a core's own task panicked: stopping the process rather than running half a core"
+            );
             std::process::abort();
         }
     })
@@ -208,9 +257,16 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) {
 }
 
 /// Runs `task` on this core; a panic in it ends it alone and is told to `on_panic`.
-pub fn spawn_contained(task: impl Future<Output = ()> + 'static, on_panic: impl FnOnce() + 'static) {
+pub fn spawn_contained(
+    task: impl Future<Output = ()> + 'static,
+    on_panic: impl FnOnce() + 'static,
+) {
     glommio::spawn_local(async move {
-        if std::panic::AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        if std::panic::AssertUnwindSafe(task)
+            .catch_unwind()
+            .await
+            .is_err()
+        {
             on_panic();
         }
     })
@@ -241,7 +297,11 @@ pub struct Elapsed;
 /// # Errors
 ///
 /// [`Elapsed`] when the time came first.
-pub async fn with_deadline<W: Future>(deadline: &Deadline, at: Instant, work: W) -> Result<W::Output, Elapsed> {
+pub async fn with_deadline<W: Future>(
+    deadline: &Deadline,
+    at: Instant,
+    work: W,
+) -> Result<W::Output, Elapsed> {
     deadline.set(at);
     let mut work = pin!(work);
     let result = std::future::poll_fn(|context| match work.as_mut().poll(context) {

@@ -37,7 +37,12 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Bound> {
     // SO_REUSEPORT lets a second gateway bind beside a first one and steal half of its connections, so ask without it first.
     let probe = probe(address)?;
     let mut actual = address;
-    actual.set_port(probe.local_addr()?.as_socket().map_or(address.port(), |local| local.port()));
+    actual.set_port(
+        probe
+            .local_addr()?
+            .as_socket()
+            .map_or(address.port(), |local| local.port()),
+    );
     drop(probe);
     let sockets = (0..cores)
         .map(|_| {
@@ -47,7 +52,10 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Bound> {
             Ok(socket)
         })
         .collect::<io::Result<_>>()?;
-    Ok(Bound { address: actual, sockets })
+    Ok(Bound {
+        address: actual,
+        sockets,
+    })
 }
 
 /// A socket bound alone. The kernel closes the listeners of a process some 100 ms after its io_uring is gone, so a successor has to be patient.
@@ -55,7 +63,13 @@ fn probe(address: SocketAddr) -> io::Result<Socket> {
     let mut waited = Duration::ZERO;
     loop {
         let socket = socket_for(address)?;
-        let bound = socket.bind(&address.into()).and_then(|()| if address.port() == 0 { Ok(()) } else { socket.listen(1) });
+        let bound = socket.bind(&address.into()).and_then(|()| {
+            if address.port() == 0 {
+                Ok(())
+            } else {
+                socket.listen(1)
+            }
+        });
         match bound {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && waited < TAKE_OVER_WAIT => {
                 std::thread::sleep(TAKE_OVER_RETRY);
@@ -67,7 +81,11 @@ fn probe(address: SocketAddr) -> io::Result<Socket> {
 }
 
 fn socket_for(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
@@ -94,7 +112,9 @@ impl Listener {
     /// The kernel's refusal.
     pub fn new(socket: Socket) -> io::Result<Self> {
         socket.listen(BACKLOG)?;
-        Ok(Self { inner: ring::listener(socket) })
+        Ok(Self {
+            inner: ring::listener(socket),
+        })
     }
 
     /// The next connection. Being out of descriptors or memory is waited out, never fatal.
@@ -121,7 +141,9 @@ impl Listener {
 ///
 /// The kernel's, or `TimedOut`.
 pub async fn connect(address: SocketAddr, timeout: Duration) -> io::Result<Stream> {
-    let stream = Stream::connect_timeout(address, timeout).await.map_err(io::Error::from)?;
+    let stream = Stream::connect_timeout(address, timeout)
+        .await
+        .map_err(io::Error::from)?;
     stream.set_nodelay(true).map_err(io::Error::from)?;
     Ok(stream)
 }
@@ -136,7 +158,9 @@ pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
     let name = (host.to_owned(), port);
-    let found: Vec<SocketAddr> = glommio::executor().spawn_blocking(move || resolve_blocking(&name.0, name.1)).await?;
+    let found: Vec<SocketAddr> = glommio::executor()
+        .spawn_blocking(move || resolve_blocking(&name.0, name.1))
+        .await?;
     Ok(found)
 }
 
@@ -146,11 +170,16 @@ pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 ///
 /// As [`resolve`].
 pub fn resolve_blocking(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let mut found: Vec<SocketAddr> = (host.trim_matches(['[', ']']), port).to_socket_addrs()?.collect();
+    let mut found: Vec<SocketAddr> = (host.trim_matches(['[', ']']), port)
+        .to_socket_addrs()?
+        .collect();
     // `localhost` often has both; most test brokers listen on IPv4 alone.
     found.sort_by_key(SocketAddr::is_ipv6);
     if found.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, format!("`{host}` has no address")));
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("`{host}` has no address"),
+        ));
     }
     Ok(found)
 }

@@ -12,7 +12,9 @@ pub struct CoreId(pub usize);
 /// FNV-1a over a name and a number: stable, cheap, and good enough to spread a few thousand partitions.
 fn hash(name: &[u8], number: u64) -> u64 {
     let bytes = name.iter().copied().chain(number.to_le_bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     hash ^ (hash >> 32)
 }
 
@@ -44,7 +46,11 @@ pub struct CoreSetFault(String);
 
 impl fmt::Display for CoreSetFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "`{}` names no processors: write `0-3`, `0,2` or `none:2` (two cores, not pinned)", self.0)
+        write!(
+            formatter,
+            "`{}` names no processors: write `0-3`, `0,2` or `none:2` (two cores, not pinned)",
+            self.0
+        )
     }
 }
 
@@ -56,8 +62,18 @@ impl FromStr for CoreSet {
     fn from_str(text: &str) -> Result<Self, CoreSetFault> {
         let fault = || CoreSetFault(text.to_owned());
         if let Some(rest) = text.strip_prefix("none") {
-            let count = if rest.is_empty() { 1 } else { rest.strip_prefix(':').and_then(|count| count.parse().ok()).ok_or_else(fault)? };
-            return if (1..=1024).contains(&count) { Ok(Self::Unpinned(count)) } else { Err(fault()) };
+            let count = if rest.is_empty() {
+                1
+            } else {
+                rest.strip_prefix(':')
+                    .and_then(|count| count.parse().ok())
+                    .ok_or_else(fault)?
+            };
+            return if (1..=1024).contains(&count) {
+                Ok(Self::Unpinned(count))
+            } else {
+                Err(fault())
+            };
         }
         let mut processors = Vec::new();
         for part in text.split(',') {
@@ -82,7 +98,9 @@ mod tests {
     #[test]
     fn partitions_of_a_topic_use_every_core() {
         for cores in 1..9 {
-            let mut owners: Vec<_> = (0..16).map(|partition| partition_owner("items", partition, cores)).collect();
+            let mut owners: Vec<_> = (0..16)
+                .map(|partition| partition_owner("items", partition, cores))
+                .collect();
             owners.sort_unstable();
             owners.dedup();
             assert_eq!(owners.len(), cores);

@@ -2,7 +2,9 @@
 //!
 //! Sits between all its machines. Its one rule: whatever takes time is an event; a further machine gets a [`Purpose`] or an [`Event`] of its own.
 
-use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse, MetadataRequest, MetadataResponse};
+use kafka_protocol::messages::{
+    DescribeConfigsRequest, DescribeConfigsResponse, MetadataRequest, MetadataResponse,
+};
 
 use super::mishap::Repair;
 use crate::kafka::error_code::ErrorCode;

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::event::{Arrival, CallId, ConnectionId, Endpoint, EndpointEvent, Event, Request, Response};
+use super::event::{
+    Arrival, CallId, ConnectionId, Endpoint, EndpointEvent, Event, Request, Response,
+};
 use super::faults::Faults;
 use super::random::Random;
 use super::schedule::Schedule;

@@ -6,7 +6,7 @@ use kafka_protocol::messages::{DescribeConfigsRequest, MetadataRequest};
 
 use super::checker::Checker;
 use super::event::{CallId, ConnectionId, Endpoint, EndpointEvent, Purpose, Request, Response};
-use super::fabric::{Fabric};
+use super::fabric::Fabric;
 use super::shell::{Shell, reconnect_wait};
 use crate::clock::Instant;
 
@@ -74,7 +74,7 @@ impl MetadataTask {
             }
             (State::Connecting { request, .. }, EndpointEvent::Connected(Some(connection))) => {
                 self.connection = Some(connection);
-                self.ask(request, connection, endpoint, fabric)
+                ask(request, connection, endpoint, fabric)
             }
             (
                 State::Connecting {
@@ -147,32 +147,16 @@ impl MetadataTask {
             }
             return;
         };
-        self.state = match self.connection {
-            Some(connection) => self.ask(request, connection, endpoint, fabric),
-            None => {
-                let mut others: Vec<i32> = shell
-                    .metadata
-                    .brokers()
-                    .map(|(id, _)| id)
-                    .chain(SERVERS)
-                    .collect();
-                others.reverse();
-                let first = others.pop().expect("the configured servers are never none");
-                fabric.connect(endpoint, first);
-                State::Connecting { request, others }
-            }
+        self.state = if let Some(connection) = self.connection {
+            ask(request, connection, endpoint, fabric)
+        } else {
+            let known = shell.metadata.brokers().map(|(id, _)| id);
+            let mut others: Vec<i32> = known.chain(SERVERS).collect();
+            others.reverse();
+            let first = others.pop().expect("there is a configured server");
+            fabric.connect(endpoint, first);
+            State::Connecting { request, others }
         };
-    }
-
-    fn ask(
-        &mut self,
-        request: MetadataRequest,
-        connection: ConnectionId,
-        endpoint: Endpoint,
-        fabric: &mut Fabric,
-    ) -> State {
-        let call = fabric.call(endpoint, connection, Request::Metadata(request.clone()));
-        State::Asking { request, call }
     }
 
     fn pause(
@@ -227,6 +211,16 @@ impl MetadataTask {
         shell.drain(checker, fabric);
         State::Waiting
     }
+}
+
+fn ask(
+    request: MetadataRequest,
+    connection: ConnectionId,
+    endpoint: Endpoint,
+    fabric: &mut Fabric,
+) -> State {
+    let call = fabric.call(endpoint, connection, Request::Metadata(request.clone()));
+    State::Asking { request, call }
 }
 
 const fn endpoint(shell: &Shell) -> Endpoint {

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::broker::Cluster;
-use super::event::{Event};
-use super::fabric::{Fabric};
+use super::event::Event;
+use super::fabric::Fabric;
 
 /// The end of a mishap.
 #[derive(Debug)]

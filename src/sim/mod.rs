@@ -2,7 +2,7 @@
 //! every step.
 //!
 //! Sits beside everything and below nothing. Its one rule: a run follows from its seed. No clock, no thread, no map without an order; all chance comes from one
-//! [`random::Random`].
+//! generator.
 //!
 //! ```text
 //!  workload ──▶ shell (one per core: producer, metadata) ──▶ fabric (clock, delays, cuts) ──▶ broker (leaders, errors) ──▶ log
@@ -14,6 +14,7 @@
 
 mod broker;
 mod checker;
+mod event;
 mod fabric;
 mod faults;
 mod log;

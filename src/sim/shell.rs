@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::checker::Checker;
-use super::event::{CallId, ConnectionId, Endpoint, EndpointEvent, Event, Purpose, Request, Response};
-use super::fabric::{Fabric};
+use super::event::{
+    CallId, ConnectionId, Endpoint, EndpointEvent, Event, Purpose, Request, Response,
+};
+use super::fabric::Fabric;
 use super::metadata_task::MetadataTask;
 use crate::clock::{Instant, UnixMillis};
 use crate::kafka::metadata::Metadata;
@@ -36,6 +38,15 @@ pub(super) struct Shell {
     is_busy_raised: bool,
 }
 
+/// A record to be written.
+pub(super) struct Write {
+    pub(super) topic: &'static str,
+    pub(super) acks: Acks,
+    pub(super) record: Record,
+    pub(super) token: u64,
+    pub(super) deadline: Instant,
+}
+
 /// The produce connection to one broker.
 #[derive(Debug, Default)]
 struct Lane {
@@ -58,8 +69,7 @@ enum LaneState {
 }
 
 impl Shell {
-    pub(super) fn new(core: usize, limits: Limits, seed: u64, fabric: &mut Fabric) -> Self {
-        fabric.schedule.after(Duration::ZERO, Event::Tick { core });
+    pub(super) fn new(core: usize, limits: Limits, seed: u64) -> Self {
         Self {
             core,
             producer: Producer::new(limits, seed),
@@ -74,7 +84,7 @@ impl Shell {
     }
 
     /// `Client::produce_topic`, once for each.
-    pub(super) fn topic(&mut self, name: &'static str, fabric: &mut Fabric) -> TopicId {
+    fn topic(&mut self, name: &'static str, fabric: &mut Fabric) -> TopicId {
         if let Some(id) = self.topics.get(name) {
             return *id;
         }
@@ -94,16 +104,15 @@ impl Shell {
     }
 
     /// `Client::produce`.
-    pub(super) fn produce(
-        &mut self,
-        topic: TopicId,
-        acks: Acks,
-        record: Record,
-        token: u64,
-        deadline: Instant,
-        checker: &mut Checker,
-        fabric: &mut Fabric,
-    ) {
+    pub(super) fn produce(&mut self, write: Write, checker: &mut Checker, fabric: &mut Fabric) {
+        let Write {
+            topic,
+            acks,
+            record,
+            token,
+            deadline,
+        } = write;
+        let topic = self.topic(topic, fabric);
         let was_idle = self.producer.is_idle();
         let submitted = self
             .producer
@@ -276,17 +285,15 @@ impl Shell {
                 EndpointEvent::Answered(call, Response::InitProducerId(result)),
             ) if *current == call => {
                 lane.used_at = now;
-                match result {
-                    Ok((producer_id, epoch)) => self.producer.handle_identity(producer_id, epoch),
-                    Err(_) => {
-                        let until = now + IDENTIFY_PAUSE;
-                        lane.state = LaneState::Pausing { until };
-                        return fabric.wake(self.lane_endpoint(broker), until);
-                    }
-                }
+                let Ok((producer_id, epoch)) = result else {
+                    let until = now + IDENTIFY_PAUSE;
+                    lane.state = LaneState::Pausing { until };
+                    return fabric.wake(self.lane_endpoint(broker), until);
+                };
+                self.producer.handle_identity(producer_id, epoch);
             }
             (LaneState::Identifying(current), EndpointEvent::Lost(call)) if *current == call => {
-                lane.hang_up(fabric)
+                lane.hang_up(fabric);
             }
             _ => return, // of a connection or a call that was given up
         }

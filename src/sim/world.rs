@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use super::broker::{Cluster, FORBIDDEN};
 use super::checker::{Checker, Submission, Summary};
-use super::event::{Event};
+use super::event::Event;
 use super::fabric::{CALL_TIMEOUT, Fabric};
 use super::faults::Faults;
 use super::mishap;
 use super::random::Random;
-use super::shell::Shell;
+use super::shell::{Shell, Write};
 use super::workload::{Writer, value};
 use crate::clock::Instant;
 use crate::kafka::error_code::ErrorCode;
-use crate::kafka::producer::{Acks, Limits, ProduceFault, Record, TopicId};
+use crate::kafka::producer::{Acks, Limits, ProduceFault, Record};
 
 /// The largest batch of every topic when nothing is wrong.
 pub(super) const BATCH_BYTES_MAX: usize = 4_000;
@@ -109,10 +109,14 @@ impl World {
     #[must_use]
     pub fn cores(mut self, count: usize) -> Self {
         assert!(count > 0, "somebody has to produce");
-        let (seed, limits, fabric) = (self.seed, &self.limits, &mut self.fabric);
-        self.shells = (0..count)
-            .map(|core| Shell::new(core, limits.clone(), seed.wrapping_add(core as u64), fabric))
-            .collect();
+        let shell = |core| {
+            Shell::new(
+                core,
+                self.limits.clone(),
+                self.seed.wrapping_add(core as u64),
+            )
+        };
+        self.shells = (0..count).map(shell).collect();
         let writer_count = self.writers.len();
         self.writers(writer_count)
     }
@@ -141,11 +145,12 @@ impl World {
     /// When a promise is broken, naming the seed.
     pub fn run_until_idle(mut self) -> Summary {
         let start = self.fabric.now();
-        (0..self.writers.len()).for_each(|writer| {
-            self.fabric
-                .schedule
-                .after(Duration::ZERO, Event::Write { writer })
-        });
+        for core in 0..self.shells.len() {
+            self.fabric.schedule.at(start, Event::Tick { core });
+        }
+        for writer in 0..self.writers.len() {
+            self.fabric.schedule.at(start, Event::Write { writer });
+        }
         self.plan_mishap();
         self.run_until(start + TROUBLE);
         self.fabric.faults = Faults::NONE;
@@ -208,7 +213,7 @@ impl World {
                 }
             }
             Event::Endpoint(endpoint, event) => {
-                shells[endpoint.core].handle(endpoint.purpose, event, checker, fabric)
+                shells[endpoint.core].handle(endpoint.purpose, event, checker, fabric);
             }
             Event::Tick { core } => shells[core].tick(checker, fabric),
             Event::Repair(repair) => mishap::repair(&repair, cluster, fabric),
@@ -305,17 +310,14 @@ impl World {
             acks,
             deadline,
         });
-        let shell = &mut self.shells[core];
-        let id: TopicId = shell.topic(topic, &mut self.fabric);
-        shell.produce(
-            id,
+        let write = Write {
+            topic,
             acks,
             record,
             token,
             deadline,
-            &mut self.checker,
-            &mut self.fabric,
-        );
+        };
+        self.shells[core].produce(write, &mut self.checker, &mut self.fabric);
         token
     }
 

@@ -70,19 +70,44 @@ impl Client {
     /// # Errors
     ///
     /// [`LookupFault`]; a connection that failed is not used again.
-    pub async fn lookup<R: Request>(&self, broker: i32, request: &R, timeout: Duration) -> Result<R::Response, LookupFault> {
-        let pool = self.inner.lookups.borrow_mut().entry(broker).or_default().clone();
+    pub async fn lookup<R: Request>(
+        &self,
+        broker: i32,
+        request: &R,
+        timeout: Duration,
+    ) -> Result<R::Response, LookupFault> {
+        let pool = self
+            .inner
+            .lookups
+            .borrow_mut()
+            .entry(broker)
+            .or_default()
+            .clone();
         let deadline = self.inner.deadlines.deadline();
         let until = runtime::now() + timeout;
-        let place = with_deadline(&deadline, until, take_place(&pool)).await.map_err(|_| LookupFault::Busy)?;
+        let place = with_deadline(&deadline, until, take_place(&pool))
+            .await
+            .map_err(|_| LookupFault::Busy)?;
         let idle = pool.idle.borrow_mut().pop();
         let mut connection = match idle {
             Some(mut idle) => {
-                if idle.is_closed_by_peer().await { self.connect(broker).await.map_err(LookupFault::Connection)? } else { idle }
+                if idle.is_closed_by_peer().await {
+                    self.connect(broker)
+                        .await
+                        .map_err(LookupFault::Connection)?
+                } else {
+                    idle
+                }
             }
-            None => self.connect(broker).await.map_err(LookupFault::Connection)?,
+            None => self
+                .connect(broker)
+                .await
+                .map_err(LookupFault::Connection)?,
         };
-        let response = connection.call(request, timeout).await.map_err(|fault| LookupFault::Connection(Some(fault)))?;
+        let response = connection
+            .call(request, timeout)
+            .await
+            .map_err(|fault| LookupFault::Connection(Some(fault)))?;
         pool.idle.borrow_mut().push(connection);
         drop(place);
         Ok(response)

@@ -19,7 +19,12 @@ pub(super) async fn run(client: Client) {
         let now = runtime::now();
         let request = client.inner.metadata.borrow_mut().poll_request(now);
         let Some(request) = request else {
-            let at = client.inner.metadata.borrow().poll_timeout().unwrap_or(Instant::FAR_FUTURE);
+            let at = client
+                .inner
+                .metadata
+                .borrow()
+                .poll_timeout()
+                .unwrap_or(Instant::FAR_FUTURE);
             let _ = with_deadline(&deadline, at, client.inner.metadata_wanted.notified()).await;
             continue;
         };
@@ -39,13 +44,21 @@ pub(super) async fn run(client: Client) {
     }
 }
 
-async fn refresh(client: &Client, connection: &mut Option<Connection>, request: &MetadataRequest) -> Result<(), crate::kafka::connection::ConnectionFault> {
+async fn refresh(
+    client: &Client,
+    connection: &mut Option<Connection>,
+    request: &MetadataRequest,
+) -> Result<(), crate::kafka::connection::ConnectionFault> {
     let open = match connection {
         Some(open) => open,
         None => connection.insert(client.connect_any().await?),
     };
     let response = open.call(request, CALL_TIMEOUT).await?;
-    let seen = client.inner.metadata.borrow_mut().handle_response(&response);
+    let seen = client
+        .inner
+        .metadata
+        .borrow_mut()
+        .handle_response(&response);
     // The configuration first: whoever reads the topic must know whether it is compacted before it reads the first record.
     describe(client, open).await;
     hand_out(client, &seen);
@@ -53,11 +66,16 @@ async fn refresh(client: &Client, connection: &mut Option<Connection>, request: 
 }
 
 async fn describe(client: &Client, connection: &mut Connection) {
-    let request: Option<DescribeConfigsRequest> = client.inner.metadata.borrow_mut().poll_describe();
+    let request: Option<DescribeConfigsRequest> =
+        client.inner.metadata.borrow_mut().poll_describe();
     let Some(request) = request else { return };
     match connection.call(&request, CALL_TIMEOUT).await {
         Ok(response) => {
-            let described = client.inner.metadata.borrow_mut().handle_described(&response);
+            let described = client
+                .inner
+                .metadata
+                .borrow_mut()
+                .handle_described(&response);
             for (topic, error) in described {
                 if let Some(error) = error {
                     tracing::warn!(topic, %error, "the topic's configuration cannot be read, assuming cleanup.policy=delete: grant DescribeConfigs on it");
@@ -66,7 +84,11 @@ async fn describe(client: &Client, connection: &mut Connection) {
         }
         Err(fault) => {
             tracing::warn!(%fault, "the topics' configurations could not be read, trying again");
-            client.inner.metadata.borrow_mut().handle_describe_failure(&request);
+            client
+                .inner
+                .metadata
+                .borrow_mut()
+                .handle_describe_failure(&request);
             for resource in &request.resources {
                 client.want(&resource.resource_name, false);
             }
@@ -77,7 +99,9 @@ async fn describe(client: &Client, connection: &mut Connection) {
 fn hand_out(client: &Client, seen: &[String]) {
     let now = runtime::now();
     for name in seen {
-        let Some(topic) = client.topic(name) else { continue };
+        let Some(topic) = client.topic(name) else {
+            continue;
+        };
         let mut producer = client.inner.producer.borrow_mut();
         if let Some(policy) = &topic.policy {
             producer.handle_batch_bytes_max(name, policy.batch_bytes_max);
@@ -87,7 +111,10 @@ fn hand_out(client: &Client, seen: &[String]) {
             None => producer.handle_metadata(name, Ok(&topic.leaders), now),
         }
         // Records wait for a topic that does not exist yet: somebody may be creating it.
-        if producer.unknown_topics().any(|unknown| unknown.as_str() == name) {
+        if producer
+            .unknown_topics()
+            .any(|unknown| unknown.as_str() == name)
+        {
             client.inner.metadata.borrow_mut().want(name, true);
         }
     }

@@ -45,7 +45,10 @@ pub struct Delivery {
 impl Delivery {
     /// A delivery that wakes `waiter` when it has its outcome.
     pub fn new(waiter: Rc<Notify>) -> Rc<Self> {
-        Rc::new(Self { outcome: Cell::new(None), waiter })
+        Rc::new(Self {
+            outcome: Cell::new(None),
+            waiter,
+        })
     }
 
     /// The outcome, once there is one.
@@ -70,7 +73,10 @@ pub struct Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Client").field("servers", &self.inner.servers).finish_non_exhaustive()
+        formatter
+            .debug_struct("Client")
+            .field("servers", &self.inner.servers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,7 +97,13 @@ struct Inner {
 
 impl Client {
     /// A client that connects when it has something to ask. Its tasks run until [`Client::stop`].
-    pub fn new(servers: Vec<(String, u16)>, limits: Limits, seed: u64, deadlines: Rc<Deadlines>, on_acked: OnAcked) -> Self {
+    pub fn new(
+        servers: Vec<(String, u16)>,
+        limits: Limits,
+        seed: u64,
+        deadlines: Rc<Deadlines>,
+        on_acked: OnAcked,
+    ) -> Self {
         let inner = Rc::new(Inner {
             servers,
             deadlines,
@@ -122,15 +134,32 @@ impl Client {
         let id = self.inner.producer.borrow_mut().topic(name);
         self.ask_for_stale();
         // What is known already need not wait for the next answer.
-        let leaders = self.inner.metadata.borrow().topic(name).map(|topic| topic.leaders.clone()).filter(|leaders| !leaders.is_empty());
+        let leaders = self
+            .inner
+            .metadata
+            .borrow()
+            .topic(name)
+            .map(|topic| topic.leaders.clone())
+            .filter(|leaders| !leaders.is_empty());
         if let Some(leaders) = leaders {
-            self.inner.producer.borrow_mut().handle_metadata(name, Ok(&leaders), runtime::now());
+            self.inner
+                .producer
+                .borrow_mut()
+                .handle_metadata(name, Ok(&leaders), runtime::now());
         }
         Some(id)
     }
 
     /// Produces a record; the outcome goes to `delivery`, at `deadline` at the latest (within [`PRODUCE_TICK`]).
-    pub fn produce(&self, topic: TopicId, acks: Acks, record: Record, delivery: Rc<Delivery>, now: Instant, deadline: Instant) {
+    pub fn produce(
+        &self,
+        topic: TopicId,
+        acks: Acks,
+        record: Record,
+        delivery: Rc<Delivery>,
+        now: Instant,
+        deadline: Instant,
+    ) {
         let submitted = {
             let mut producer = self.inner.producer.borrow_mut();
             let was_idle = producer.is_idle();
@@ -177,7 +206,10 @@ impl Client {
 
     /// Raises it no more.
     pub fn forget_change(&self, notify: &Rc<Notify>) {
-        self.inner.changed.borrow_mut().retain(|other| !Rc::ptr_eq(other, notify));
+        self.inner
+            .changed
+            .borrow_mut()
+            .retain(|other| !Rc::ptr_eq(other, notify));
     }
 
     /// Opens a connection to a broker.
@@ -186,8 +218,16 @@ impl Client {
     ///
     /// [`ConnectionFault`]; `None` inside when the broker's address is not known.
     pub async fn connect(&self, broker: i32) -> Result<Connection, Option<ConnectionFault>> {
-        let address = self.inner.metadata.borrow().broker(broker).cloned().ok_or(None)?;
-        Connection::open(&address.host, address.port, &self.inner.deadlines).await.map_err(Some)
+        let address = self
+            .inner
+            .metadata
+            .borrow()
+            .broker(broker)
+            .cloned()
+            .ok_or(None)?;
+        Connection::open(&address.host, address.port, &self.inner.deadlines)
+            .await
+            .map_err(Some)
     }
 
     /// Creates the topics that are missing (CreateTopics, KIP-4); returns name and outcome of each.
@@ -195,23 +235,46 @@ impl Client {
     /// # Errors
     ///
     /// When no broker could be asked.
-    pub async fn create_topics(&self, topics: &[NewTopic], timeout: Duration) -> Result<Vec<(String, ErrorCode, String)>, ConnectionFault> {
+    pub async fn create_topics(
+        &self,
+        topics: &[NewTopic],
+        timeout: Duration,
+    ) -> Result<Vec<(String, ErrorCode, String)>, ConnectionFault> {
         let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        let request = CreateTopicsRequest::default().with_topics(topics.iter().map(NewTopic::as_wire).collect()).with_timeout_ms(timeout_ms);
+        let request = CreateTopicsRequest::default()
+            .with_topics(topics.iter().map(NewTopic::as_wire).collect())
+            .with_timeout_ms(timeout_ms);
         // Only the controller creates topics; every broker since 2.4 passes the request on, older ones name it.
         let mut connection = self.connect_any().await?;
-        let known = connection.call(&MetadataRequest::default().with_topics(Some(Vec::new())), timeout).await?;
-        let controller = known.brokers.iter().find(|broker| broker.node_id == known.controller_id);
+        let known = connection
+            .call(
+                &MetadataRequest::default().with_topics(Some(Vec::new())),
+                timeout,
+            )
+            .await?;
+        let controller = known
+            .brokers
+            .iter()
+            .find(|broker| broker.node_id == known.controller_id);
         if let Some(broker) = controller
             && let Ok(port) = u16::try_from(broker.port)
         {
             connection = Connection::open(&broker.host, port, &self.inner.deadlines).await?;
         }
         let response = connection.call(&request, timeout).await?;
-        let outcome = |result: &kafka_protocol::messages::create_topics_response::CreatableTopicResult| {
-            let reason = result.error_message.as_ref().map(ToString::to_string).unwrap_or_default();
-            (result.name.0.to_string(), ErrorCode(result.error_code), reason)
-        };
+        let outcome =
+            |result: &kafka_protocol::messages::create_topics_response::CreatableTopicResult| {
+                let reason = result
+                    .error_message
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                (
+                    result.name.0.to_string(),
+                    ErrorCode(result.error_code),
+                    reason,
+                )
+            };
         Ok(response.topics.iter().map(outcome).collect())
     }
 
@@ -221,7 +284,13 @@ impl Client {
     ///
     /// The last one's.
     pub async fn connect_any(&self) -> Result<Connection, ConnectionFault> {
-        let known: Vec<(String, u16)> = self.inner.metadata.borrow().brokers().map(|(_, broker)| (broker.host.clone(), broker.port)).collect();
+        let known: Vec<(String, u16)> = self
+            .inner
+            .metadata
+            .borrow()
+            .brokers()
+            .map(|(_, broker)| (broker.host.clone(), broker.port))
+            .collect();
         let mut last = ConnectionFault::Timeout;
         for (host, port) in known.iter().chain(&self.inner.servers) {
             match Connection::open(host, *port, &self.inner.deadlines).await {
@@ -262,7 +331,11 @@ impl Client {
         loop {
             let output = self.inner.producer.borrow_mut().poll_output();
             match output {
-                Some(Output::Acked { topic, partition, next_offset }) => (self.inner.on_acked)(&topic, partition, next_offset),
+                Some(Output::Acked {
+                    topic,
+                    partition,
+                    next_offset,
+                }) => (self.inner.on_acked)(&topic, partition, next_offset),
                 Some(Output::Completed { token, result }) => token.complete(result),
                 None => break,
             }
@@ -338,14 +411,17 @@ async fn run_produce_tick(client: Client) {
         if idle {
             client.inner.producer_busy.notified().await;
         } else {
-            let _ = with_deadline(&deadline, now + PRODUCE_TICK, std::future::pending::<()>()).await;
+            let _ =
+                with_deadline(&deadline, now + PRODUCE_TICK, std::future::pending::<()>()).await;
         }
     }
 }
 
 /// The wait before the next attempt to connect: doubling, with a jitter that differs from core to core.
 fn reconnect_wait(attempts: u32, now: Instant) -> Duration {
-    let wait = RECONNECT_MIN.saturating_mul(1 << attempts.min(10)).min(RECONNECT_MAX);
+    let wait = RECONNECT_MIN
+        .saturating_mul(1 << attempts.min(10))
+        .min(RECONNECT_MAX);
     let jitter = u32::try_from(now.as_nanos() % 256).unwrap_or(0);
     wait / 2 + wait.mul_f64(f64::from(jitter) / 512.0)
 }

@@ -30,10 +30,16 @@ pub(super) async fn run(client: Client, broker: i32, ready: Rc<Notify>) {
     while !client.is_stopped() {
         let due = client.inner.producer.borrow().poll_retry(broker);
         if due.is_none_or(|at| at > runtime::now()) {
-            let _ = with_deadline(&deadline, due.unwrap_or(Instant::FAR_FUTURE), ready.notified()).await;
+            let _ = with_deadline(
+                &deadline,
+                due.unwrap_or(Instant::FAR_FUTURE),
+                ready.notified(),
+            )
+            .await;
             continue;
         }
-        if connection.is_some() && runtime::now().saturating_duration_since(used_at) > TRUSTED_IDLE {
+        if connection.is_some() && runtime::now().saturating_duration_since(used_at) > TRUSTED_IDLE
+        {
             connection = still_open(connection).await;
         }
         if connection.is_none() {
@@ -46,8 +52,14 @@ pub(super) async fn run(client: Client, broker: i32, ready: Rc<Notify>) {
             }
             attempts = 0;
         }
-        let Some(open) = connection.as_mut() else { continue };
-        let outcome = if client.inner.producer.borrow().wants_identity() { identify(&client, open).await } else { send_ready(&client, broker, open).await };
+        let Some(open) = connection.as_mut() else {
+            continue;
+        };
+        let outcome = if client.inner.producer.borrow().wants_identity() {
+            identify(&client, open).await
+        } else {
+            send_ready(&client, broker, open).await
+        };
         used_at = runtime::now();
         if let Err(fault) = outcome {
             tracing::warn!(broker, %fault, "produce connection lost");
@@ -60,7 +72,11 @@ pub(super) async fn run(client: Client, broker: i32, ready: Rc<Notify>) {
 /// The connection, unless the broker has closed it meanwhile.
 async fn still_open(connection: Option<Connection>) -> Option<Connection> {
     let mut connection = connection?;
-    if connection.is_closed_by_peer().await { None } else { Some(connection) }
+    if connection.is_closed_by_peer().await {
+        None
+    } else {
+        Some(connection)
+    }
 }
 
 async fn connect(client: &Client, broker: i32) -> Option<Connection> {
@@ -72,9 +88,16 @@ async fn connect(client: &Client, broker: i32) -> Option<Connection> {
             Some(connection)
         }
         Err(fault) => {
-            let reason = fault.map_or_else(|| "its address is not known".to_owned(), |fault| fault.to_string());
+            let reason = fault.map_or_else(
+                || "its address is not known".to_owned(),
+                |fault| fault.to_string(),
+            );
             tracing::warn!(broker, reason, "cannot connect for produce");
-            client.inner.producer.borrow_mut().handle_unreachable(broker, now);
+            client
+                .inner
+                .producer
+                .borrow_mut()
+                .handle_unreachable(broker, now);
             None
         }
     };
@@ -83,11 +106,19 @@ async fn connect(client: &Client, broker: i32) -> Option<Connection> {
 }
 
 async fn identify(client: &Client, connection: &mut Connection) -> Result<(), ConnectionFault> {
-    let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000).with_producer_id((-1).into()).with_producer_epoch(-1);
+    let request = InitProducerIdRequest::default()
+        .with_transactional_id(None)
+        .with_transaction_timeout_ms(60_000)
+        .with_producer_id((-1).into())
+        .with_producer_epoch(-1);
     let response = connection.call(&request, CALL_TIMEOUT).await?;
     let error = ErrorCode(response.error_code);
     if error.is_none() {
-        client.inner.producer.borrow_mut().handle_identity(response.producer_id.0, response.producer_epoch);
+        client
+            .inner
+            .producer
+            .borrow_mut()
+            .handle_identity(response.producer_id.0, response.producer_epoch);
     } else {
         // The coordinator of a cluster that has just started says so for a moment.
         tracing::debug!(%error, "no producer id, trying again");
@@ -96,21 +127,33 @@ async fn identify(client: &Client, connection: &mut Connection) -> Result<(), Co
     Ok(())
 }
 
-async fn send_ready(client: &Client, broker: i32, connection: &mut Connection) -> Result<(), ConnectionFault> {
-    let call = client.inner.producer.borrow_mut().poll_request(broker, runtime::now(), runtime::unix_now());
+async fn send_ready(
+    client: &Client,
+    broker: i32,
+    connection: &mut Connection,
+) -> Result<(), ConnectionFault> {
+    let call = client.inner.producer.borrow_mut().poll_request(
+        broker,
+        runtime::now(),
+        runtime::unix_now(),
+    );
     let Some(call) = call else { return Ok(()) };
     let acks = call.acks;
     let request = produce_request(call);
     let result = match acks {
         Acks::None => connection.send(&request, CALL_TIMEOUT).await.map(|()| None),
-        Acks::LeaderOnly | Acks::InSyncReplicas => connection.call(&request, CALL_TIMEOUT).await.map(Some),
+        Acks::LeaderOnly | Acks::InSyncReplicas => {
+            connection.call(&request, CALL_TIMEOUT).await.map(Some)
+        }
     };
     let now = runtime::now();
     let mut producer = client.inner.producer.borrow_mut();
     match result {
         Ok(Some(response)) => producer.handle_response(broker, &outcomes(response), now),
         Ok(None) => producer.handle_sent(broker, now),
-        Err(fault @ ConnectionFault::Wire(_)) if connection.version_of::<ProduceRequest>().is_err() => {
+        Err(fault @ ConnectionFault::Wire(_))
+            if connection.version_of::<ProduceRequest>().is_err() =>
+        {
             producer.handle_not_sent(broker, now);
             return Err(fault);
         }
@@ -125,14 +168,24 @@ async fn send_ready(client: &Client, broker: i32, connection: &mut Connection) -
 fn produce_request(call: ProduceCall) -> ProduceRequest {
     let mut topics: Vec<TopicProduceData> = Vec::with_capacity(1);
     for part in call.batches {
-        let data = PartitionProduceData::default().with_index(part.partition).with_records(Some(part.batch));
+        let data = PartitionProduceData::default()
+            .with_index(part.partition)
+            .with_records(Some(part.batch));
         match topics.iter_mut().find(|topic| topic.name.0 == part.topic) {
             Some(topic) => topic.partition_data.push(data),
-            None => topics.push(TopicProduceData::default().with_name(TopicName(part.topic)).with_partition_data(vec![data])),
+            None => topics.push(
+                TopicProduceData::default()
+                    .with_name(TopicName(part.topic))
+                    .with_partition_data(vec![data]),
+            ),
         }
     }
     let timeout_ms = i32::try_from(BROKER_TIMEOUT.as_millis()).unwrap_or(i32::MAX);
-    ProduceRequest::default().with_transactional_id(None).with_acks(call.acks.as_wire()).with_timeout_ms(timeout_ms).with_topic_data(topics)
+    ProduceRequest::default()
+        .with_transactional_id(None)
+        .with_acks(call.acks.as_wire())
+        .with_timeout_ms(timeout_ms)
+        .with_topic_data(topics)
 }
 
 fn outcomes(response: ProduceResponse) -> Vec<PartitionOutcome> {

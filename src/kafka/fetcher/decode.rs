@@ -42,9 +42,15 @@ pub fn decode_into(builder: &mut ChunkBuilder, fetched: &FetchedPartition) -> De
     decoded
 }
 
-fn take(builder: &mut ChunkBuilder, transactions: &mut AbortedTransactions, batch: &Batch) -> Result<(), DecodeError> {
+fn take(
+    builder: &mut ChunkBuilder,
+    transactions: &mut AbortedTransactions,
+    batch: &Batch,
+) -> Result<(), DecodeError> {
     match transactions.handle_batch(batch)? {
-        Verdict::Deliver => builder.push_batch(&batch.header, &batch.inflate(INFLATED_BYTES_MAX)?)?,
+        Verdict::Deliver => {
+            builder.push_batch(&batch.header, &batch.inflate(INFLATED_BYTES_MAX)?)?
+        }
         Verdict::SkipAborted | Verdict::SkipControl => builder.skip_to(batch.header.next_offset()),
     }
     Ok(())
@@ -87,10 +93,24 @@ mod tests {
         let crc = crc32c::crc32c(&spoiled[21..]);
         spoiled[17..21].copy_from_slice(&crc.to_be_bytes());
         let records = [batch(0, "a"), spoiled, batch(2, "c")].concat();
-        let mut store = PartitionStore::new(Policy { compact: true, delete: false }, 0, 1_000);
+        let mut store = PartitionStore::new(
+            Policy {
+                compact: true,
+                delete: false,
+            },
+            0,
+            1_000,
+        );
         let mut builder = store.builder();
         let decoded = decode_into(&mut builder, &fetched(records));
-        assert_eq!((decoded.batches, decoded.unreadable.len(), decoded.broken.is_none()), (2, 1, true));
+        assert_eq!(
+            (
+                decoded.batches,
+                decoded.unreadable.len(),
+                decoded.broken.is_none()
+            ),
+            (2, 1, true)
+        );
         let mut updates = Vec::new();
         store.append(builder, UnixMillis(2), &mut updates);
         store.handle_progress(3, 0, &mut updates);

@@ -4,4 +4,6 @@ mod decode;
 mod session;
 
 pub use decode::{Decoded, decode_into};
-pub use session::{FetchOutcome, FetchSession, FetchedPartition, PartitionKey, fetched_partitions, single_request};
+pub use session::{
+    FetchOutcome, FetchSession, FetchedPartition, PartitionKey, fetched_partitions, single_request,
+};

@@ -95,9 +95,17 @@ impl FetchSession {
 
     /// The next request: everything in a new session, only changes in an old one.
     pub fn request(&mut self, max_wait_ms: i32) -> FetchRequest {
-        let changed: Vec<(&PartitionKey, i64)> =
-            self.wanted.iter().filter(|(key, offset)| self.told.get(*key) != Some(offset)).map(|(key, offset)| (key, *offset)).collect();
-        let gone: Vec<&PartitionKey> = self.told.keys().filter(|key| !self.wanted.contains_key(*key)).collect();
+        let changed: Vec<(&PartitionKey, i64)> = self
+            .wanted
+            .iter()
+            .filter(|(key, offset)| self.told.get(*key) != Some(offset))
+            .map(|(key, offset)| (key, *offset))
+            .collect();
+        let gone: Vec<&PartitionKey> = self
+            .told
+            .keys()
+            .filter(|key| !self.wanted.contains_key(*key))
+            .collect();
         let request = FetchRequest::default()
             .with_replica_id((-1).into())
             .with_max_wait_ms(max_wait_ms)
@@ -106,7 +114,9 @@ impl FetchSession {
             .with_isolation_level(READ_COMMITTED)
             .with_session_id(self.id)
             .with_session_epoch(self.epoch)
-            .with_topics(fetch_topics(changed.iter().map(|(key, offset)| (*key, *offset))))
+            .with_topics(fetch_topics(
+                changed.iter().map(|(key, offset)| (*key, *offset)),
+            ))
             .with_forgotten_topics_data(forgotten_topics(&gone));
         self.told = self.wanted.clone();
         request
@@ -127,7 +137,11 @@ impl FetchSession {
             self.epoch = EPOCH_START;
             self.told.clear();
         } else {
-            self.epoch = if self.epoch == i32::MAX { 1 } else { self.epoch + 1 };
+            self.epoch = if self.epoch == i32::MAX {
+                1
+            } else {
+                self.epoch + 1
+            };
         }
         FetchOutcome::Partitions(fetched_partitions(response))
     }
@@ -155,7 +169,12 @@ pub fn fetched_partitions(response: FetchResponse) -> Vec<FetchedPartition> {
     let mut fetched = Vec::new();
     for topic in response.responses {
         let name: Arc<str> = Arc::from(topic.topic.0.as_str());
-        fetched.extend(topic.partitions.into_iter().map(|data| fetched_partition(&name, data)));
+        fetched.extend(
+            topic
+                .partitions
+                .into_iter()
+                .map(|data| fetched_partition(&name, data)),
+        );
     }
     fetched
 }
@@ -165,11 +184,18 @@ fn fetched_partition(topic: &Arc<str>, data: PartitionData) -> FetchedPartition 
     FetchedPartition {
         key: (topic.clone(), data.partition_index),
         error: ErrorCode(data.error_code),
-        last_stable_offset: if data.last_stable_offset >= 0 { data.last_stable_offset } else { data.high_watermark },
+        last_stable_offset: if data.last_stable_offset >= 0 {
+            data.last_stable_offset
+        } else {
+            data.high_watermark
+        },
         log_start_offset: data.log_start_offset,
         aborted: aborted
             .into_iter()
-            .map(|transaction| AbortedTransaction { producer_id: transaction.producer_id.0, first_offset: transaction.first_offset })
+            .map(|transaction| AbortedTransaction {
+                producer_id: transaction.producer_id.0,
+                first_offset: transaction.first_offset,
+            })
             .collect(),
         records: data.records.unwrap_or_default(),
     }
@@ -186,7 +212,11 @@ fn fetch_topics<'a>(partitions: impl Iterator<Item = (&'a PartitionKey, i64)>) -
             .with_partition_max_bytes(PARTITION_BYTES_MAX);
         match topics.last_mut() {
             Some(last) if last.topic.0.as_str() == &**topic => last.partitions.push(entry),
-            _ => topics.push(FetchTopic::default().with_topic(topic_name(topic)).with_partitions(vec![entry])),
+            _ => topics.push(
+                FetchTopic::default()
+                    .with_topic(topic_name(topic))
+                    .with_partitions(vec![entry]),
+            ),
         }
     }
     topics
@@ -197,7 +227,11 @@ fn forgotten_topics(partitions: &[&PartitionKey]) -> Vec<ForgottenTopic> {
     for (topic, partition) in partitions {
         match topics.last_mut() {
             Some(last) if last.topic.0.as_str() == &**topic => last.partitions.push(*partition),
-            _ => topics.push(ForgottenTopic::default().with_topic(topic_name(topic)).with_partitions(vec![*partition])),
+            _ => topics.push(
+                ForgottenTopic::default()
+                    .with_topic(topic_name(topic))
+                    .with_partitions(vec![*partition]),
+            ),
         }
     }
     topics
@@ -212,7 +246,12 @@ mod tests {
     }
 
     fn asked(request: &FetchRequest) -> Vec<(i32, i64)> {
-        request.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| (partition.partition, partition.fetch_offset)).collect()
+        request
+            .topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .map(|partition| (partition.partition, partition.fetch_offset))
+            .collect()
     }
 
     #[test]
@@ -244,9 +283,15 @@ mod tests {
         session.handle_response(FetchResponse::default().with_session_id(9));
         session.request(500);
         let outcome = session.handle_response(FetchResponse::default().with_error_code(70));
-        assert!(matches!(outcome, FetchOutcome::SessionLost(ErrorCode::FETCH_SESSION_ID_NOT_FOUND)));
+        assert!(matches!(
+            outcome,
+            FetchOutcome::SessionLost(ErrorCode::FETCH_SESSION_ID_NOT_FOUND)
+        ));
         let again = session.request(500);
-        assert_eq!((again.session_id, again.session_epoch, asked(&again)), (0, 0, vec![(0, 5)]));
+        assert_eq!(
+            (again.session_id, again.session_epoch, asked(&again)),
+            (0, 0, vec![(0, 5)])
+        );
     }
 
     #[test]
@@ -255,14 +300,21 @@ mod tests {
         session.want(key(0), 5);
         for _ in 0..3 {
             let request = session.request(500);
-            assert_eq!((request.session_id, request.session_epoch, asked(&request)), (0, 0, vec![(0, 5)]));
+            assert_eq!(
+                (request.session_id, request.session_epoch, asked(&request)),
+                (0, 0, vec![(0, 5)])
+            );
             session.handle_response(FetchResponse::default());
         }
     }
 
     #[test]
     fn the_epoch_wraps_to_one_not_to_zero() {
-        let mut session = FetchSession { id: 9, epoch: i32::MAX, ..FetchSession::default() };
+        let mut session = FetchSession {
+            id: 9,
+            epoch: i32::MAX,
+            ..FetchSession::default()
+        };
         session.handle_response(FetchResponse::default().with_session_id(9));
         assert_eq!(session.request(500).session_epoch, 1);
     }

@@ -70,7 +70,9 @@ fn sequence_after(sequence: i32, count: usize) -> i32 {
 
 /// How many records an encoded batch of ours holds.
 fn record_count(batch: &Bytes) -> usize {
-    record_batch::Batch::parse(batch.clone()).map_or(0, |batch| usize::try_from(batch.header.record_count).unwrap_or(0))
+    record_batch::Batch::parse(batch.clone()).map_or(0, |batch| {
+        usize::try_from(batch.header.record_count).unwrap_or(0)
+    })
 }
 
 /// A copy of `batch` under another producer id, epoch and sequence. The records stay as they are.
@@ -110,7 +112,10 @@ impl<T> Accumulator<T> {
 
     /// Doubles the wait before the next attempt.
     pub(super) fn back_off(&mut self, now: Instant, limits: &Limits) {
-        let wait = limits.backoff_min.saturating_mul(1 << self.attempts.min(16)).min(limits.backoff_max);
+        let wait = limits
+            .backoff_min
+            .saturating_mul(1 << self.attempts.min(16))
+            .min(limits.backoff_max);
         // Partitions of one broker must not all come back in the same instant; the partition number is jitter enough.
         let jitter = wait.mul_f64(f64::from(self.partition.unsigned_abs() % 8) / 32.0);
         self.attempts += 1;
@@ -118,7 +123,13 @@ impl<T> Accumulator<T> {
     }
 
     /// Encodes what is queued, up to `batch_bytes_max`, at least one record.
-    pub(super) fn build(&mut self, builder: &mut BatchBuilder, batch_bytes_max: usize, now: Instant, timestamp: UnixMillis) -> Option<Batch<T>> {
+    pub(super) fn build(
+        &mut self,
+        builder: &mut BatchBuilder,
+        batch_bytes_max: usize,
+        now: Instant,
+        timestamp: UnixMillis,
+    ) -> Option<Batch<T>> {
         let mut waiters = Vec::with_capacity(self.queue.len());
         let (mut bytes, mut charged, mut has_null_key) = (BATCH_OVERHEAD_BYTES, 0, false);
         while let Some(next) = self.queue.front() {
@@ -126,10 +137,25 @@ impl<T> Accumulator<T> {
                 break;
             }
             bytes += next.bytes;
-            let Some(queued) = self.queue.pop_front() else { break };
-            let Queued { record, token, deadline, bytes } = queued;
-            let headers = record.headers.iter().map(|(name, value)| (&name[..], value.as_deref()));
-            builder.append(timestamp, record.key.as_deref(), record.value.as_deref(), headers);
+            let Some(queued) = self.queue.pop_front() else {
+                break;
+            };
+            let Queued {
+                record,
+                token,
+                deadline,
+                bytes,
+            } = queued;
+            let headers = record
+                .headers
+                .iter()
+                .map(|(name, value)| (&name[..], value.as_deref()));
+            builder.append(
+                timestamp,
+                record.key.as_deref(),
+                record.value.as_deref(),
+                headers,
+            );
             has_null_key |= record.key.is_none();
             charged += bytes;
             waiters.push(Some((token, deadline)));
@@ -143,23 +169,45 @@ impl<T> Accumulator<T> {
         };
         let encoded = builder.finish(producer_id, epoch, sequence).freeze();
         self.next_sequence = sequence_after(self.next_sequence, waiters.len());
-        Some(Batch { bytes: encoded, waiters, charged, created: now, maybe_stored: false, has_null_key })
+        Some(Batch {
+            bytes: encoded,
+            waiters,
+            charged,
+            created: now,
+            maybe_stored: false,
+            has_null_key,
+        })
     }
 
     /// Whether the front batch is certainly not stored: no attempt under way, none that ended without a clear answer.
     pub(super) fn is_front_unsent(&self) -> bool {
-        !self.on_wire && self.batches.front().is_some_and(|front| !front.maybe_stored)
+        !self.on_wire
+            && self
+                .batches
+                .front()
+                .is_some_and(|front| !front.maybe_stored)
     }
 
     /// Splits the front batch in two, the sequences following each other; false when it holds one record.
     pub(super) fn split_front(&mut self) -> bool {
-        let Some(batch) = self.batches.front() else { return false };
-        let Some((first, second)) = record_batch::split(&batch.bytes) else { return false };
-        let Some(mut batch) = self.batches.pop_front() else { return false };
+        let Some(batch) = self.batches.front() else {
+            return false;
+        };
+        let Some((first, second)) = record_batch::split(&batch.bytes) else {
+            return false;
+        };
+        let Some(mut batch) = self.batches.pop_front() else {
+            return false;
+        };
         let first_count = record_count(&first).min(batch.waiters.len());
         let rest = batch.waiters.split_off(first_count);
         let rest_charged = batch.charged / 2;
-        let second = Batch { bytes: second, waiters: rest, charged: rest_charged, ..batch_times(&batch) };
+        let second = Batch {
+            bytes: second,
+            waiters: rest,
+            charged: rest_charged,
+            ..batch_times(&batch)
+        };
         batch.bytes = first;
         batch.charged -= rest_charged;
         self.batches.push_front(second);
@@ -169,8 +217,12 @@ impl<T> Accumulator<T> {
 
     /// Starts over with the next epoch and sequence zero, for whatever is still to be sent (KIP-360).
     pub(super) fn bump_epoch(&mut self) -> EpochBump {
-        let Some((producer_id, epoch)) = self.identity.take() else { return EpochBump::Done };
-        let Some(epoch) = epoch.checked_add(1) else { return EpochBump::Exhausted };
+        let Some((producer_id, epoch)) = self.identity.take() else {
+            return EpochBump::Done;
+        };
+        let Some(epoch) = epoch.checked_add(1) else {
+            return EpochBump::Exhausted;
+        };
         self.adopt_identity((producer_id, epoch));
         EpochBump::Done
     }
@@ -188,10 +240,19 @@ impl<T> Accumulator<T> {
 
     /// The delivery timeout of the front batch has passed.
     pub(super) fn is_overdue(&self, now: Instant, delivery_timeout: Duration) -> bool {
-        self.batches.front().is_some_and(|batch| now.saturating_duration_since(batch.created) >= delivery_timeout)
+        self.batches
+            .front()
+            .is_some_and(|batch| now.saturating_duration_since(batch.created) >= delivery_timeout)
     }
 }
 
 fn batch_times<T>(batch: &Batch<T>) -> Batch<T> {
-    Batch { bytes: Bytes::new(), waiters: Vec::new(), charged: 0, created: batch.created, maybe_stored: false, has_null_key: batch.has_null_key }
+    Batch {
+        bytes: Bytes::new(),
+        waiters: Vec::new(),
+        charged: 0,
+        created: batch.created,
+        maybe_stored: false,
+        has_null_key: batch.has_null_key,
+    }
 }

@@ -81,15 +81,30 @@ pub struct Record {
 impl Record {
     /// Bytes of a batch that holds nothing but this record.
     fn batch_bytes(&self) -> usize {
-        let headers = self.headers.iter().map(|(name, value)| (&name[..], value.as_deref()));
-        BatchBuilder::new().size_with(UnixMillis(0), self.key.as_deref(), self.value.as_deref(), headers)
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| (&name[..], value.as_deref()));
+        BatchBuilder::new().size_with(
+            UnixMillis(0),
+            self.key.as_deref(),
+            self.value.as_deref(),
+            headers,
+        )
     }
 
     /// Bytes that the record takes in a batch, at most.
     pub fn size_max(&self) -> usize {
         const FIELDS_MAX: usize = 36; // lengths, attributes and deltas, all as long varints
-        let headers: usize = self.headers.iter().map(|(name, value)| 10 + name.len() + value.as_ref().map_or(0, Bytes::len)).sum();
-        FIELDS_MAX + self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len) + headers
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| 10 + name.len() + value.as_ref().map_or(0, Bytes::len))
+            .sum();
+        FIELDS_MAX
+            + self.key.as_ref().map_or(0, Bytes::len)
+            + self.value.as_ref().map_or(0, Bytes::len)
+            + headers
     }
 }
 
@@ -229,21 +244,59 @@ impl<T> Producer<T> {
     /// # Errors
     ///
     /// Refused at once, with the token: [`ProduceFault::Overloaded`], [`ProduceFault::TooLarge`] or [`ProduceFault::Unavailable`]. Nothing was kept.
-    pub fn submit(&mut self, topic: TopicId, acks: Acks, record: Record, token: T, now: Instant, deadline: Instant) -> Result<(), (T, ProduceFault)> {
+    pub fn submit(
+        &mut self,
+        topic: TopicId,
+        acks: Acks,
+        record: Record,
+        token: T,
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<(), (T, ProduceFault)> {
         let bytes = record.size_max();
-        let Some(entry) = self.topics.get_mut(topic.0) else { return Err((token, ProduceFault::Rejected(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))) };
+        let Some(entry) = self.topics.get_mut(topic.0) else {
+            return Err((
+                token,
+                ProduceFault::Rejected(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            ));
+        };
         if self.queued_bytes + bytes > self.limits.queued_bytes_max {
-            return Err((token, ProduceFault::Overloaded { queued: self.queued_bytes, queued_max: self.limits.queued_bytes_max }));
+            return Err((
+                token,
+                ProduceFault::Overloaded {
+                    queued: self.queued_bytes,
+                    queued_max: self.limits.queued_bytes_max,
+                },
+            ));
         }
-        if bytes + BATCH_OVERHEAD_BYTES > entry.batch_bytes_max && record.batch_bytes() > entry.batch_bytes_max {
-            return Err((token, ProduceFault::TooLarge { batch_bytes_max: entry.batch_bytes_max }));
+        if bytes + BATCH_OVERHEAD_BYTES > entry.batch_bytes_max
+            && record.batch_bytes() > entry.batch_bytes_max
+        {
+            return Err((
+                token,
+                ProduceFault::TooLarge {
+                    batch_bytes_max: entry.batch_bytes_max,
+                },
+            ));
         }
-        let queued = Queued { record, token, deadline, bytes };
+        let queued = Queued {
+            record,
+            token,
+            deadline,
+            bytes,
+        };
         if entry.leaders.is_empty() {
-            let since = entry.unknown_since.filter(|since| now.saturating_duration_since(*since) < self.limits.unavailable_grace * 2).unwrap_or(now);
+            let since = entry
+                .unknown_since
+                .filter(|since| {
+                    now.saturating_duration_since(*since) < self.limits.unavailable_grace * 2
+                })
+                .unwrap_or(now);
             entry.unknown_since = Some(since);
             if now.saturating_duration_since(since) >= self.limits.unavailable_grace {
-                let reason = entry.last_error.map_or(Unavailable::Unreachable, Unavailable::Broker);
+                let reason = entry
+                    .last_error
+                    .map_or(Unavailable::Unreachable, Unavailable::Broker);
                 self.ask_for(topic);
                 return Err((queued.token, ProduceFault::Unavailable(reason)));
             }
@@ -271,8 +324,15 @@ impl<T> Producer<T> {
     }
 
     /// Takes the metadata of a topic: the leader of each partition, or the error.
-    pub fn handle_metadata(&mut self, name: &str, leaders: Result<&[Option<i32>], ErrorCode>, now: Instant) {
-        let Some(id) = self.by_name.get(name).copied() else { return };
+    pub fn handle_metadata(
+        &mut self,
+        name: &str,
+        leaders: Result<&[Option<i32>], ErrorCode>,
+        now: Instant,
+    ) {
+        let Some(id) = self.by_name.get(name).copied() else {
+            return;
+        };
         let topic = &mut self.topics[id.0];
         match leaders {
             Ok(leaders) if !leaders.is_empty() => {
@@ -293,7 +353,10 @@ impl<T> Producer<T> {
                 if topic.leaders.is_empty() && !error.is_retriable() {
                     topic.unknown_since = None; // that was an answer: the next record gets one of its own
                     self.refuse_waiting(id, ProduceFault::Rejected(error));
-                } else if topic.leaders.is_empty() && topic.unknown_since.is_none() && !topic.waiting.is_empty() {
+                } else if topic.leaders.is_empty()
+                    && topic.unknown_since.is_none()
+                    && !topic.waiting.is_empty()
+                {
                     topic.unknown_since = Some(now);
                 }
             }
@@ -325,7 +388,10 @@ impl<T> Producer<T> {
 
     /// Topics whose leaders are not known, with records waiting.
     pub fn unknown_topics(&self) -> impl Iterator<Item = &StrBytes> {
-        self.topics.iter().filter(|topic| topic.leaders.is_empty() && !topic.waiting.is_empty()).map(|topic| &topic.name)
+        self.topics
+            .iter()
+            .filter(|topic| topic.leaders.is_empty() && !topic.waiting.is_empty())
+            .map(|topic| &topic.name)
     }
 
     /// A broker that got something to send since it was last named here.
@@ -339,7 +405,12 @@ impl<T> Producer<T> {
     }
 
     /// The next request to `broker`, when none is in flight there and something is due.
-    pub fn poll_request(&mut self, broker: i32, now: Instant, timestamp: UnixMillis) -> Option<ProduceCall> {
+    pub fn poll_request(
+        &mut self,
+        broker: i32,
+        now: Instant,
+        timestamp: UnixMillis,
+    ) -> Option<ProduceCall> {
         let lane = self.lanes.get_mut(&broker)?;
         if !lane.in_flight.is_empty() || lane.ready.is_empty() {
             return None;
@@ -347,9 +418,16 @@ impl<T> Producer<T> {
         let mut call: Option<ProduceCall> = None;
         let mut request_bytes = 0;
         for _ in 0..lane.ready.len() {
-            let Some(id) = self.lanes.get_mut(&broker).and_then(|lane| lane.ready.pop_front()) else { break };
+            let Some(id) = self
+                .lanes
+                .get_mut(&broker)
+                .and_then(|lane| lane.ready.pop_front())
+            else {
+                break;
+            };
             let acks = self.accumulators[id].acks;
-            let fits = request_bytes < self.limits.request_bytes_max && call.as_ref().is_none_or(|call| call.acks == acks);
+            let fits = request_bytes < self.limits.request_bytes_max
+                && call.as_ref().is_none_or(|call| call.acks == acks);
             if !fits || self.accumulators[id].retry_at > now || !self.prepare(id, now, timestamp) {
                 self.keep_listed(id, broker);
                 continue;
@@ -358,10 +436,21 @@ impl<T> Producer<T> {
             self.accumulators[id].on_wire = true;
             let topic = self.topics[self.accumulators[id].topic.0].name.clone();
             let accumulator = &mut self.accumulators[id];
-            let Some(batch) = accumulator.batches.front() else { continue };
+            let Some(batch) = accumulator.batches.front() else {
+                continue;
+            };
             request_bytes += batch.bytes.len();
-            let part = PartitionBatch { topic, partition: accumulator.partition, batch: batch.bytes.clone() };
-            call.get_or_insert_with(|| ProduceCall { acks, batches: Vec::new() }).batches.push(part);
+            let part = PartitionBatch {
+                topic,
+                partition: accumulator.partition,
+                batch: batch.bytes.clone(),
+            };
+            call.get_or_insert_with(|| ProduceCall {
+                acks,
+                batches: Vec::new(),
+            })
+            .batches
+            .push(part);
             if let Some(lane) = self.lanes.get_mut(&broker) {
                 lane.in_flight.push(id);
             }
@@ -379,7 +468,10 @@ impl<T> Producer<T> {
         if lane.down_since.is_some() {
             return Some(Instant::ZERO);
         }
-        lane.ready.iter().map(|id| self.accumulators[*id].retry_at).min()
+        lane.ready
+            .iter()
+            .map(|id| self.accumulators[*id].retry_at)
+            .min()
     }
 
     /// Takes the broker's answer to the request in flight. Partitions that it leaves out count as lost with the connection.
@@ -387,7 +479,9 @@ impl<T> Producer<T> {
         for id in self.take_in_flight(broker) {
             let accumulator = &self.accumulators[id];
             let name = &self.topics[accumulator.topic.0].name;
-            match outcomes.iter().find(|outcome| outcome.partition == accumulator.partition && outcome.topic == *name) {
+            match outcomes.iter().find(|outcome| {
+                outcome.partition == accumulator.partition && outcome.topic == *name
+            }) {
                 Some(outcome) => self.settle(id, outcome.error, outcome.base_offset, now),
                 None => self.lost(id, now),
             }
@@ -421,12 +515,18 @@ impl<T> Producer<T> {
 
     /// No connection to the broker can be made.
     pub fn handle_unreachable(&mut self, broker: i32, now: Instant) {
-        let led: Vec<usize> = (0..self.topics.len()).filter(|index| self.topics[*index].is_led_by(broker)).collect();
+        let led: Vec<usize> = (0..self.topics.len())
+            .filter(|index| self.topics[*index].is_led_by(broker))
+            .collect();
         for index in &led {
             self.ask_for(TopicId(*index));
         }
         if !led.is_empty() {
-            self.lanes.entry(broker).or_default().down_since.get_or_insert(now);
+            self.lanes
+                .entry(broker)
+                .or_default()
+                .down_since
+                .get_or_insert(now);
         }
     }
 
@@ -459,7 +559,9 @@ impl<T> Producer<T> {
             if self.accumulators[id].earliest_deadline <= now {
                 self.expire_records(id, now);
             }
-            if !self.accumulators[id].queue.is_empty() && let Some(reason) = self.unreachable(id, now) {
+            if !self.accumulators[id].queue.is_empty()
+                && let Some(reason) = self.unreachable(id, now)
+            {
                 self.refuse_queue(id, reason);
             }
             self.expire_batch(id, now);
@@ -470,7 +572,11 @@ impl<T> Producer<T> {
     }
 
     fn take_in_flight(&mut self, broker: i32) -> Vec<AccumulatorId> {
-        let ids = self.lanes.get_mut(&broker).map(|lane| std::mem::take(&mut lane.in_flight)).unwrap_or_default();
+        let ids = self
+            .lanes
+            .get_mut(&broker)
+            .map(|lane| std::mem::take(&mut lane.in_flight))
+            .unwrap_or_default();
         for id in &ids {
             self.accumulators[*id].on_wire = false;
         }
@@ -486,9 +592,13 @@ impl<T> Producer<T> {
 
     fn accumulator(&mut self, topic: TopicId, partition: i32, acks: Acks) -> AccumulatorId {
         let next = self.accumulators.len();
-        let id = *self.topics[topic.0].accumulators.entry((partition, acks)).or_insert(next);
+        let id = *self.topics[topic.0]
+            .accumulators
+            .entry((partition, acks))
+            .or_insert(next);
         if id == next {
-            self.accumulators.push(Accumulator::new(topic, partition, acks));
+            self.accumulators
+                .push(Accumulator::new(topic, partition, acks));
         }
         id
     }
@@ -496,7 +606,11 @@ impl<T> Producer<T> {
     fn leader(&self, id: AccumulatorId) -> Option<i32> {
         let accumulator = &self.accumulators[id];
         let index = usize::try_from(accumulator.partition).ok()?;
-        self.topics[accumulator.topic.0].leaders.get(index).copied().flatten()
+        self.topics[accumulator.topic.0]
+            .leaders
+            .get(index)
+            .copied()
+            .flatten()
     }
 
     /// Why nothing can be sent for this accumulator, once that has lasted too long.
@@ -504,7 +618,8 @@ impl<T> Producer<T> {
         let grace = self.limits.unavailable_grace;
         let Some(broker) = self.leader(id) else {
             let since = *self.accumulators[id].leaderless_since.get_or_insert(now);
-            return (now.saturating_duration_since(since) >= grace).then_some(Unavailable::Broker(ErrorCode::LEADER_NOT_AVAILABLE));
+            return (now.saturating_duration_since(since) >= grace)
+                .then_some(Unavailable::Broker(ErrorCode::LEADER_NOT_AVAILABLE));
         };
         self.accumulators[id].leaderless_since = None;
         let since = self.lanes.get(&broker)?.down_since?;
@@ -541,7 +656,11 @@ impl<T> Producer<T> {
 
     /// Moves the topic's accumulators to the lanes of their present leaders.
     fn relist(&mut self, topic: TopicId) {
-        let mut ids: Vec<AccumulatorId> = self.topics[topic.0].accumulators.values().copied().collect();
+        let mut ids: Vec<AccumulatorId> = self.topics[topic.0]
+            .accumulators
+            .values()
+            .copied()
+            .collect();
         ids.sort_unstable(); // the map's order differs from run to run
         for id in ids {
             let leader = self.leader(id);
@@ -560,7 +679,9 @@ impl<T> Producer<T> {
     /// A broker that leads nothing any more is not tried again.
     fn forget_followers(&mut self) {
         for (broker, lane) in &mut self.lanes {
-            if lane.down_since.is_some() && !self.topics.iter().any(|topic| topic.is_led_by(*broker)) {
+            if lane.down_since.is_some()
+                && !self.topics.iter().any(|topic| topic.is_led_by(*broker))
+            {
                 lane.down_since = None;
             }
         }
@@ -588,7 +709,11 @@ impl<T> Producer<T> {
         }
         let topic = &mut self.topics[accumulator.topic.0];
         if accumulator.batches.is_empty() {
-            let Some(batch) = accumulator.build(&mut self.builder, topic.batch_bytes_max, now, timestamp) else { return false };
+            let Some(batch) =
+                accumulator.build(&mut self.builder, topic.batch_bytes_max, now, timestamp)
+            else {
+                return false;
+            };
             if batch.has_null_key {
                 topic.sticky.on_new_batch(accumulator.partition);
             }
@@ -599,12 +724,22 @@ impl<T> Producer<T> {
 }
 
 fn available_partitions(leaders: &[Option<i32>]) -> Vec<i32> {
-    let led: Vec<i32> = (0..).zip(leaders).filter(|(_, leader)| leader.is_some()).map(|(partition, _)| partition).collect();
-    if led.is_empty() { (0..).zip(leaders).map(|(partition, _)| partition).collect() } else { led }
+    let led: Vec<i32> = (0..)
+        .zip(leaders)
+        .filter(|(_, leader)| leader.is_some())
+        .map(|(partition, _)| partition)
+        .collect();
+    if led.is_empty() {
+        (0..).zip(leaders).map(|(partition, _)| partition).collect()
+    } else {
+        led
+    }
 }
 
 fn choose_partition<T>(topic: &mut Topic<T>, record: &Record) -> i32 {
-    let count = u32::try_from(topic.leaders.len()).ok().and_then(NonZeroU32::new);
+    let count = u32::try_from(topic.leaders.len())
+        .ok()
+        .and_then(NonZeroU32::new);
     match (&record.key, count) {
         (Some(key), Some(count)) => partition_for_key(key, count),
         _ => topic.sticky.partition(&topic.available).unwrap_or(0),

@@ -108,19 +108,32 @@ pub struct PartitionOutcome {
 /// Whether the batch may be stored in spite of the error. With acks all the leader appends first and then waits for its replicas; one that loses the partition
 /// while it waits says so with a code that before the append, and with other acks, means that nothing was stored.
 fn may_be_stored(acks: Acks, error: ErrorCode) -> bool {
-    let lost_partition = matches!(error, ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    let lost_partition = matches!(
+        error,
+        ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+    );
     error.leaves_outcome_unknown() || (lost_partition && acks == Acks::InSyncReplicas)
 }
 
 impl<T> Producer<T> {
     /// Decides on the front batch by the broker's answer.
-    pub(super) fn settle(&mut self, id: AccumulatorId, error: ErrorCode, base_offset: i64, now: Instant) {
+    pub(super) fn settle(
+        &mut self,
+        id: AccumulatorId,
+        error: ErrorCode,
+        base_offset: i64,
+        now: Instant,
+    ) {
         let accumulator = &mut self.accumulators[id];
-        let Some(maybe_stored) = accumulator.batches.front().map(|front| front.maybe_stored) else { return };
+        let Some(maybe_stored) = accumulator.batches.front().map(|front| front.maybe_stored) else {
+            return;
+        };
         match error {
             ErrorCode::NONE | ErrorCode::DUPLICATE_SEQUENCE_NUMBER => self.stored(id, base_offset),
             // A refusal speaks of this attempt only. Had an earlier one been stored, another copy, under new sequences or in parts, would be stored a second time.
-            error if maybe_stored && !error.is_retriable() => self.drop_front(id, ProduceFault::OutcomeUnknown),
+            error if maybe_stored && !error.is_retriable() => {
+                self.drop_front(id, ProduceFault::OutcomeUnknown)
+            }
             ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => {
                 if !accumulator.split_front() {
                     let batch_bytes_max = self.topics[accumulator.topic.0].batch_bytes_max;
@@ -129,7 +142,9 @@ impl<T> Producer<T> {
             }
             // One bad record spoils its batch: halve it until the bad one is alone.
             ErrorCode::INVALID_RECORD if accumulator.split_front() => {}
-            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID | ErrorCode::INVALID_PRODUCER_EPOCH => {
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+            | ErrorCode::UNKNOWN_PRODUCER_ID
+            | ErrorCode::INVALID_PRODUCER_EPOCH => {
                 accumulator.back_off(now, &self.limits);
                 self.bump_epoch(id);
             }
@@ -152,7 +167,9 @@ impl<T> Producer<T> {
 
     fn again(&mut self, id: AccumulatorId, maybe_stored: bool, now: Instant) {
         let accumulator = &mut self.accumulators[id];
-        let Some(front) = accumulator.batches.front_mut() else { return };
+        let Some(front) = accumulator.batches.front_mut() else {
+            return;
+        };
         front.maybe_stored |= maybe_stored;
         if front.maybe_stored && accumulator.acks != Acks::InSyncReplicas {
             // Without sequences the broker cannot tell a second copy: say that we do not know rather than store it twice.
@@ -163,7 +180,9 @@ impl<T> Producer<T> {
 
     fn stored(&mut self, id: AccumulatorId, base_offset: i64) {
         let accumulator = &mut self.accumulators[id];
-        let Some(batch) = accumulator.batches.pop_front() else { return };
+        let Some(batch) = accumulator.batches.pop_front() else {
+            return;
+        };
         accumulator.attempts = 0;
         accumulator.retry_at = Instant::ZERO;
         self.queued_bytes -= batch.charged;
@@ -171,12 +190,20 @@ impl<T> Producer<T> {
         if base_offset >= 0 {
             let topic = self.topics[accumulator.topic.0].name.clone();
             let next_offset = base_offset.saturating_add_unsigned(batch.waiters.len() as u64);
-            self.outputs.push_back(Output::Acked { topic, partition, next_offset });
+            self.outputs.push_back(Output::Acked {
+                topic,
+                partition,
+                next_offset,
+            });
         }
         for (index, waiter) in batch.waiters.into_iter().enumerate() {
             if let Some((token, _)) = waiter {
-                let offset = (base_offset >= 0).then(|| base_offset.saturating_add_unsigned(index as u64));
-                self.outputs.push_back(Output::Completed { token, result: Ok(Ack { partition, offset }) });
+                let offset =
+                    (base_offset >= 0).then(|| base_offset.saturating_add_unsigned(index as u64));
+                self.outputs.push_back(Output::Completed {
+                    token,
+                    result: Ok(Ack { partition, offset }),
+                });
             }
         }
     }
@@ -184,7 +211,9 @@ impl<T> Producer<T> {
     /// Gives the front batch up. Its sequences may or may not be used, so the partition goes on with a new epoch, which also keeps a late copy of it out.
     fn drop_front(&mut self, id: AccumulatorId, fault: ProduceFault) {
         let accumulator = &mut self.accumulators[id];
-        let Some(batch) = accumulator.batches.pop_front() else { return };
+        let Some(batch) = accumulator.batches.pop_front() else {
+            return;
+        };
         accumulator.attempts = 0;
         accumulator.retry_at = Instant::ZERO;
         self.queued_bytes -= batch.charged;
@@ -194,7 +223,11 @@ impl<T> Producer<T> {
 
     fn tell(&mut self, batch: Batch<T>, fault: ProduceFault) {
         let tokens = batch.waiters.into_iter().flatten();
-        self.outputs.extend(tokens.map(|(token, _)| Output::Completed { token, result: Err(fault) }));
+        self.outputs
+            .extend(tokens.map(|(token, _)| Output::Completed {
+                token,
+                result: Err(fault),
+            }));
     }
 
     /// Goes on under the next epoch; a partition that has used up its epochs waits for a new producer id.
@@ -214,7 +247,11 @@ impl<T> Producer<T> {
         for batch in &mut accumulator.batches {
             for waiter in &mut batch.waiters {
                 match waiter {
-                    Some((_, deadline)) if *deadline <= now => expired.extend(waiter.take().map(|(token, _)| (token, ProduceFault::OutcomeUnknown))),
+                    Some((_, deadline)) if *deadline <= now => expired.extend(
+                        waiter
+                            .take()
+                            .map(|(token, _)| (token, ProduceFault::OutcomeUnknown)),
+                    ),
                     Some((_, deadline)) => earliest = earliest.min(*deadline),
                     None => {}
                 }
@@ -225,7 +262,10 @@ impl<T> Producer<T> {
         for queued in accumulator.queue.drain(..) {
             if queued.deadline <= now {
                 freed += queued.bytes;
-                expired.push((queued.token, ProduceFault::Unavailable(Unavailable::Deadline)));
+                expired.push((
+                    queued.token,
+                    ProduceFault::Unavailable(Unavailable::Deadline),
+                ));
             } else {
                 earliest = earliest.min(queued.deadline);
                 left.push_back(queued);
@@ -234,13 +274,25 @@ impl<T> Producer<T> {
         accumulator.queue = left;
         accumulator.earliest_deadline = earliest;
         self.queued_bytes -= freed;
-        self.outputs.extend(expired.into_iter().map(|(token, fault)| Output::Completed { token, result: Err(fault) }));
+        self.outputs
+            .extend(expired.into_iter().map(|(token, fault)| Output::Completed {
+                token,
+                result: Err(fault),
+            }));
     }
 
     /// Refuses batches that are certainly not stored and for which nobody waits beyond `now`; dropped here, they never will be stored.
     fn abandon_batches(&mut self, id: AccumulatorId, now: Instant) {
-        let is_over = |batch: &Batch<T>| batch.waiters.iter().flatten().all(|(_, deadline)| *deadline <= now);
-        while self.accumulators[id].is_front_unsent() && self.accumulators[id].batches.front().is_some_and(is_over) {
+        let is_over = |batch: &Batch<T>| {
+            batch
+                .waiters
+                .iter()
+                .flatten()
+                .all(|(_, deadline)| *deadline <= now)
+        };
+        while self.accumulators[id].is_front_unsent()
+            && self.accumulators[id].batches.front().is_some_and(is_over)
+        {
             self.drop_front(id, ProduceFault::Unavailable(Unavailable::Deadline));
         }
     }
@@ -250,7 +302,10 @@ impl<T> Producer<T> {
         let queue = std::mem::take(&mut self.accumulators[id].queue);
         for queued in queue {
             self.queued_bytes -= queued.bytes;
-            self.outputs.push_back(Output::Completed { token: queued.token, result: Err(ProduceFault::Unavailable(reason)) });
+            self.outputs.push_back(Output::Completed {
+                token: queued.token,
+                result: Err(ProduceFault::Unavailable(reason)),
+            });
         }
     }
 
@@ -259,7 +314,11 @@ impl<T> Producer<T> {
         let overdue = self.accumulators[id].is_overdue(now, self.limits.delivery_timeout);
         if overdue && !self.accumulators[id].on_wire {
             let unsent = self.accumulators[id].is_front_unsent();
-            let fault = if unsent { ProduceFault::Unavailable(Unavailable::Deadline) } else { ProduceFault::OutcomeUnknown };
+            let fault = if unsent {
+                ProduceFault::Unavailable(Unavailable::Deadline)
+            } else {
+                ProduceFault::OutcomeUnknown
+            };
             self.drop_front(id, fault);
         }
     }
@@ -272,7 +331,9 @@ impl<T> Producer<T> {
         }
         let since = *topic.unknown_since.get_or_insert(now);
         if now.saturating_duration_since(since) >= self.limits.unavailable_grace {
-            let reason = topic.last_error.map_or(Unavailable::Unreachable, Unavailable::Broker);
+            let reason = topic
+                .last_error
+                .map_or(Unavailable::Unreachable, Unavailable::Broker);
             return self.refuse_waiting(id, ProduceFault::Unavailable(reason));
         }
         let mut left = std::collections::VecDeque::new();
@@ -280,7 +341,10 @@ impl<T> Producer<T> {
             if queued.deadline <= now {
                 self.queued_bytes -= queued.bytes;
                 let result = Err(ProduceFault::Unavailable(Unavailable::Deadline));
-                self.outputs.push_back(Output::Completed { token: queued.token, result });
+                self.outputs.push_back(Output::Completed {
+                    token: queued.token,
+                    result,
+                });
             } else {
                 left.push_back((acks, queued));
             }
@@ -291,7 +355,10 @@ impl<T> Producer<T> {
     pub(super) fn refuse_waiting(&mut self, id: TopicId, fault: ProduceFault) {
         for (_, queued) in std::mem::take(&mut self.topics[id.0].waiting) {
             self.queued_bytes -= queued.bytes;
-            self.outputs.push_back(Output::Completed { token: queued.token, result: Err(fault) });
+            self.outputs.push_back(Output::Completed {
+                token: queued.token,
+                result: Err(fault),
+            });
         }
     }
 }

@@ -46,7 +46,11 @@ pub struct ColdQuery {
 
 impl fmt::Debug for ColdQuery {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("ColdQuery").field("first", &self.first).field("from", &self.from).finish_non_exhaustive()
+        formatter
+            .debug_struct("ColdQuery")
+            .field("first", &self.first)
+            .field("from", &self.from)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,15 +71,34 @@ pub enum ColdFault {
 /// # Errors
 ///
 /// [`ColdFault`].
-pub async fn find_cold(topics: Topics, reader: Rc<TopicReader>, query: ColdQuery, until: Instant) -> Result<Option<ColdRecord>, ColdFault> {
+pub async fn find_cold(
+    topics: Topics,
+    reader: Rc<TopicReader>,
+    query: ColdQuery,
+    until: Instant,
+) -> Result<Option<ColdRecord>, ColdFault> {
     let first = query.first;
-    let order = first.into_iter().chain((0..reader.partition_count()).filter(|partition| Some(*partition) != first));
+    let order = first
+        .into_iter()
+        .chain((0..reader.partition_count()).filter(|partition| Some(*partition) != first));
     let mut read_bytes = 0;
     for partition in order {
-        let bounds = topics.with_view(&reader, partition, |view| (view.log_start_offset(), view.evicted_below())).ok_or(ColdFault::Failed)?;
+        let bounds = topics
+            .with_view(&reader, partition, |view| {
+                (view.log_start_offset(), view.evicted_below())
+            })
+            .ok_or(ColdFault::Failed)?;
         let asked = query.from.get(partition).copied().unwrap_or(0);
-        let mut scan = ColdScan { partition, next: bounds.0.max(asked), end: bounds.1, newest: reader.policy().compact, found: None };
-        let Ok(number) = i32::try_from(partition) else { continue };
+        let mut scan = ColdScan {
+            partition,
+            next: bounds.0.max(asked),
+            end: bounds.1,
+            newest: reader.policy().compact,
+            found: None,
+        };
+        let Ok(number) = i32::try_from(partition) else {
+            continue;
+        };
         let key: PartitionKey = (reader.name().clone(), number);
         while scan.wants_more() {
             if runtime::now() >= until {
@@ -95,12 +118,27 @@ pub async fn find_cold(topics: Topics, reader: Rc<TopicReader>, query: ColdQuery
     Ok(None)
 }
 
-async fn fetch(topics: &Topics, key: &PartitionKey, offset: i64) -> Result<FetchedPartition, ColdFault> {
-    let broker = topics.client().leader(&key.0, key.1).ok_or(ColdFault::Failed)?;
+async fn fetch(
+    topics: &Topics,
+    key: &PartitionKey,
+    offset: i64,
+) -> Result<FetchedPartition, ColdFault> {
+    let broker = topics
+        .client()
+        .leader(&key.0, key.1)
+        .ok_or(ColdFault::Failed)?;
     let request = single_request(key, offset, FETCH_BYTES_MAX);
-    let response = topics.client().lookup(broker, &request, LOOKUP_TIMEOUT).await.map_err(|_| ColdFault::Failed)?;
-    let fetched = fetched_partitions(response).into_iter().find(|fetched| fetched.key == *key);
-    fetched.filter(|fetched| fetched.error == ErrorCode::NONE).ok_or(ColdFault::Failed)
+    let response = topics
+        .client()
+        .lookup(broker, &request, LOOKUP_TIMEOUT)
+        .await
+        .map_err(|_| ColdFault::Failed)?;
+    let fetched = fetched_partitions(response)
+        .into_iter()
+        .find(|fetched| fetched.key == *key);
+    fetched
+        .filter(|fetched| fetched.error == ErrorCode::NONE)
+        .ok_or(ColdFault::Failed)
 }
 
 struct ColdScan {
@@ -123,18 +161,33 @@ impl ColdScan {
         let mut bytes = 0;
         for batch in Batches::new(fetched.records.clone()) {
             let batch = batch.map_err(|_| ColdFault::Failed)?;
-            let verdict = transactions.handle_batch(&batch).map_err(|_| ColdFault::Failed)?;
+            let verdict = transactions
+                .handle_batch(&batch)
+                .map_err(|_| ColdFault::Failed)?;
             if verdict == Verdict::Deliver && batch.header.next_offset() > from {
-                let inflated = batch.inflate(INFLATED_BYTES_MAX).map_err(|_| ColdFault::Failed)?;
+                let inflated = batch
+                    .inflate(INFLATED_BYTES_MAX)
+                    .map_err(|_| ColdFault::Failed)?;
                 bytes += inflated.len();
-                for record in Records::new(&batch.header, &inflated).map_err(|_| ColdFault::Failed)? {
+                for record in
+                    Records::new(&batch.header, &inflated).map_err(|_| ColdFault::Failed)?
+                {
                     let record = record.map_err(|_| ColdFault::Failed)?;
                     let offset = batch.header.base_offset + i64::from(record.offset_delta);
-                    let wanted = (from..self.end).contains(&offset) && (self.newest || self.found.is_none());
+                    let wanted =
+                        (from..self.end).contains(&offset) && (self.newest || self.found.is_none());
                     if wanted && (query.matches)(record.key, record.headers()) {
                         let copy = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
-                        let headers = record.headers().map(|(name, value)| (copy(name), value.map(copy))).collect();
-                        self.found = Some(ColdRecord { partition: self.partition, offset, value: record.value.map(copy), headers });
+                        let headers = record
+                            .headers()
+                            .map(|(name, value)| (copy(name), value.map(copy)))
+                            .collect();
+                        self.found = Some(ColdRecord {
+                            partition: self.partition,
+                            offset,
+                            value: record.value.map(copy),
+                            headers,
+                        });
                     }
                 }
             }

@@ -3,7 +3,10 @@
 //! The one thing besides queues that cores share: an atomic per partition, raised once per acknowledged batch *before* any of its answers is written, read before
 //! a cached answer is given. A message instead could arrive after the client's next request did, on another core. The lock guards only the finding of that atomic,
 //! once per partition and core.
-#![expect(clippy::disallowed_types, reason = "taken when a core first meets a partition, never per request")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "taken when a core first meets a partition, never per request"
+)]
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -45,7 +48,10 @@ impl Floors {
         if !topics.contains_key(topic) {
             topics.insert(Arc::from(topic), Partitions::new());
         }
-        topics.get_mut(topic).map(|partitions| partitions.entry(partition).or_default().clone()).unwrap_or_default()
+        topics
+            .get_mut(topic)
+            .map(|partitions| partitions.entry(partition).or_default().clone())
+            .unwrap_or_default()
     }
 }
 
@@ -59,18 +65,27 @@ pub struct FloorsOfCore {
 impl FloorsOfCore {
     /// A core's way to `shared`.
     pub fn new(shared: Arc<Floors>) -> Self {
-        Self { shared, known: std::cell::RefCell::default() }
+        Self {
+            shared,
+            known: std::cell::RefCell::default(),
+        }
     }
 
     /// Raises a partition's floor.
     pub fn raise(&self, topic: &str, partition: i32, next_offset: i64) {
         let mut known = self.known.borrow_mut();
-        if let Some(floor) = known.get(topic).and_then(|partitions| partitions.get(&partition)) {
+        if let Some(floor) = known
+            .get(topic)
+            .and_then(|partitions| partitions.get(&partition))
+        {
             return floor.raise(next_offset);
         }
         let floor = self.shared.floor(topic, partition);
         floor.raise(next_offset);
-        known.entry(topic.to_owned()).or_default().insert(partition, floor);
+        known
+            .entry(topic.to_owned())
+            .or_default()
+            .insert(partition, floor);
     }
 }
 

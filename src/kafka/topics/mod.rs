@@ -30,10 +30,10 @@ use crate::clock::Instant;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::placement::CoreId;
 use crate::runtime::{self};
+pub use cold::{ColdFault, ColdQuery, ColdRecord, find_cold};
 use floors::Floors;
 use owner::Owned;
 use poll_lane::PollLane;
-pub use cold::{ColdFault, ColdQuery, ColdRecord, find_cold};
 pub use reader::{CachedPartitions, TopicReader, TopicState};
 
 /// How long a topic without readers is kept.
@@ -83,7 +83,9 @@ impl CacheMessage {
     /// Which cluster of the plan it is about.
     pub const fn cluster(&self) -> usize {
         match self {
-            Self::Subscribe { cluster, .. } | Self::Unsubscribe { cluster, .. } | Self::Updates { cluster, .. } => *cluster,
+            Self::Subscribe { cluster, .. }
+            | Self::Unsubscribe { cluster, .. }
+            | Self::Updates { cluster, .. } => *cluster,
         }
     }
 }
@@ -113,7 +115,10 @@ pub struct TopicsParts {
 
 impl fmt::Debug for TopicsParts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("TopicsParts").field("core", &self.core).finish_non_exhaustive()
+        formatter
+            .debug_struct("TopicsParts")
+            .field("core", &self.core)
+            .finish_non_exhaustive()
     }
 }
 
@@ -125,7 +130,11 @@ pub struct Topics {
 
 impl fmt::Debug for Topics {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Topics").field("core", &self.inner.core).field("cluster", &self.inner.cluster).finish_non_exhaustive()
+        formatter
+            .debug_struct("Topics")
+            .field("core", &self.inner.core)
+            .field("cluster", &self.inner.cluster)
+            .finish_non_exhaustive()
     }
 }
 
@@ -178,7 +187,12 @@ impl Topics {
         match message {
             CacheMessage::Subscribe { key, reader, .. } => self.subscribe(key, reader),
             CacheMessage::Unsubscribe { key, reader, .. } => self.unsubscribe(&key, reader),
-            CacheMessage::Updates { key, updates, fresh, .. } => self.apply_updates(&key, updates, fresh),
+            CacheMessage::Updates {
+                key,
+                updates,
+                fresh,
+                ..
+            } => self.apply_updates(&key, updates, fresh),
         }
     }
 

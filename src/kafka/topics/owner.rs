@@ -46,7 +46,13 @@ impl Topics {
                 reset_wanted: false,
                 topic_id: uuid::Uuid::nil(),
             });
-            entry.subscribers.insert(reader, Outbox { updates: VecDeque::new(), snapshot_due: true });
+            entry.subscribers.insert(
+                reader,
+                Outbox {
+                    updates: VecDeque::new(),
+                    snapshot_due: true,
+                },
+            );
             started
         };
         if started {
@@ -59,7 +65,9 @@ impl Topics {
     /// A core wants them no more. The last one ends the fetching.
     pub(super) fn unsubscribe(&self, key: &PartitionKey, reader: CoreId) {
         let mut owned = self.inner.owned.borrow_mut();
-        let Some(entry) = owned.get_mut(key) else { return };
+        let Some(entry) = owned.get_mut(key) else {
+            return;
+        };
         entry.subscribers.remove(&reader);
         if entry.subscribers.is_empty() {
             entry.kick.notify();
@@ -75,7 +83,9 @@ impl Topics {
         let mut updates = Vec::new();
         let broken = {
             let mut stores = self.inner.stores.borrow_mut();
-            let Some(store) = stores.get_mut(&fetched.key) else { return false };
+            let Some(store) = stores.get_mut(&fetched.key) else {
+                return false;
+            };
             let before = store.charged_bytes();
             let mut builder = store.builder();
             let decoded = decode_into(&mut builder, fetched);
@@ -86,8 +96,15 @@ impl Topics {
                 tracing::error!(topic = &*fetched.key.0, partition = fetched.key.1, offset = builder.next_offset(), %error, "the broker's records cannot be read, asking again");
             }
             store.append(builder, runtime::unix_now(), &mut updates);
-            store.handle_progress(fetched.last_stable_offset, fetched.log_start_offset, &mut updates);
-            self.inner.budget.borrow_mut().settle(before, store.charged_bytes());
+            store.handle_progress(
+                fetched.last_stable_offset,
+                fetched.log_start_offset,
+                &mut updates,
+            );
+            self.inner
+                .budget
+                .borrow_mut()
+                .settle(before, store.charged_bytes());
             decoded.broken.is_some()
         };
         self.broadcast(&fetched.key, updates);
@@ -112,7 +129,9 @@ impl Topics {
         }
         let local = {
             let mut owned = self.inner.owned.borrow_mut();
-            let Some(entry) = owned.get_mut(key) else { return };
+            let Some(entry) = owned.get_mut(key) else {
+                return;
+            };
             let mut local = false;
             for (core, outbox) in &mut entry.subscribers {
                 if *core == self.inner.core {
@@ -137,16 +156,38 @@ impl Topics {
     fn flush(&self, key: &PartitionKey) -> bool {
         let stores = self.inner.stores.borrow();
         // Before the first fetch there is nothing to say; the snapshot goes out with it.
-        let Some(store) = stores.get(key) else { return false };
+        let Some(store) = stores.get(key) else {
+            return false;
+        };
         let mut owned = self.inner.owned.borrow_mut();
-        let Some(entry) = owned.get_mut(key) else { return false };
+        let Some(entry) = owned.get_mut(key) else {
+            return false;
+        };
         let mut left = false;
-        for (core, outbox) in entry.subscribers.iter_mut().filter(|(core, _)| **core != self.inner.core) {
+        for (core, outbox) in entry
+            .subscribers
+            .iter_mut()
+            .filter(|(core, _)| **core != self.inner.core)
+        {
             while outbox.snapshot_due || !outbox.updates.is_empty() {
                 let fresh = outbox.snapshot_due;
-                let updates = if fresh { store.snapshot() } else { outbox.updates.iter().take(UPDATES_PER_MESSAGE_MAX).cloned().collect() };
+                let updates = if fresh {
+                    store.snapshot()
+                } else {
+                    outbox
+                        .updates
+                        .iter()
+                        .take(UPDATES_PER_MESSAGE_MAX)
+                        .cloned()
+                        .collect()
+                };
                 let count = updates.len();
-                let message = CacheMessage::Updates { cluster: self.inner.cluster, key: key.clone(), updates, fresh };
+                let message = CacheMessage::Updates {
+                    cluster: self.inner.cluster,
+                    key: key.clone(),
+                    updates,
+                    fresh,
+                };
                 if (self.inner.send)(*core, message).is_err() {
                     left = true;
                     break;
@@ -179,7 +220,11 @@ impl Topics {
             if !budget.is_over() {
                 return;
             }
-            budget.relieve(&mut self.inner.stores.borrow_mut(), runtime::unix_now(), &mut out);
+            budget.relieve(
+                &mut self.inner.stores.borrow_mut(),
+                runtime::unix_now(),
+                &mut out,
+            );
         }
         self.broadcast_all(out);
     }
@@ -192,7 +237,10 @@ impl Topics {
             let before = store.charged_bytes();
             let mut updates = Vec::new();
             store.maintain(now, &mut updates);
-            self.inner.budget.borrow_mut().settle(before, store.charged_bytes());
+            self.inner
+                .budget
+                .borrow_mut()
+                .settle(before, store.charged_bytes());
             out.extend(updates.into_iter().map(|update| (key.clone(), update)));
         }
         self.broadcast_all(out);

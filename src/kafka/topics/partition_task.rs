@@ -36,7 +36,15 @@ enum Again {
 }
 
 pub(super) async fn run(topics: Topics, key: PartitionKey) {
-    let Some(kick) = topics.inner.owned.borrow().get(&key).map(|owned| owned.kick.clone()) else { return };
+    let Some(kick) = topics
+        .inner
+        .owned
+        .borrow()
+        .get(&key)
+        .map(|owned| owned.kick.clone())
+    else {
+        return;
+    };
     let changed = Rc::new(Notify::default());
     topics.client().on_change(&changed);
     while is_owned(&topics, &key, &kick) {
@@ -54,7 +62,12 @@ pub(super) async fn run(topics: Topics, key: PartitionKey) {
                     Again::Later => {}
                 }
                 let deadline = topics.inner.deadlines.deadline();
-                let _ = with_deadline(&deadline, runtime::now() + RETRY_INTERVAL, changed.notified()).await;
+                let _ = with_deadline(
+                    &deadline,
+                    runtime::now() + RETRY_INTERVAL,
+                    changed.notified(),
+                )
+                .await;
             }
         }
     }
@@ -62,18 +75,36 @@ pub(super) async fn run(topics: Topics, key: PartitionKey) {
 }
 
 fn is_owned(topics: &Topics, key: &PartitionKey, kick: &Rc<Notify>) -> bool {
-    topics.inner.owned.borrow().get(key).is_some_and(|owned| Rc::ptr_eq(&owned.kick, kick))
+    topics
+        .inner
+        .owned
+        .borrow()
+        .get(key)
+        .is_some_and(|owned| Rc::ptr_eq(&owned.kick, kick))
 }
 
 /// Reads until the partition's end; gives the leader it was read from, or `None` when nobody wants it any more.
-async fn read_to_the_end(topics: &Topics, key: &PartitionKey, kick: &Rc<Notify>) -> Result<Option<i32>, Again> {
-    let broker = topics.client().leader(&key.0, key.1).ok_or(Again::Metadata)?;
+async fn read_to_the_end(
+    topics: &Topics,
+    key: &PartitionKey,
+    kick: &Rc<Notify>,
+) -> Result<Option<i32>, Again> {
+    let broker = topics
+        .client()
+        .leader(&key.0, key.1)
+        .ok_or(Again::Metadata)?;
     prepare_store(topics, key, broker).await?;
     loop {
         if !is_owned(topics, key, kick) {
             return Ok(None);
         }
-        let Some((offset, ready)) = topics.inner.stores.borrow().get(key).map(|store| (store.next_offset(), store.view().is_ready())) else {
+        let Some((offset, ready)) = topics
+            .inner
+            .stores
+            .borrow()
+            .get(key)
+            .map(|store| (store.next_offset(), store.view().is_ready()))
+        else {
             return Err(Again::Later);
         };
         if ready {
@@ -85,8 +116,15 @@ async fn read_to_the_end(topics: &Topics, key: &PartitionKey, kick: &Rc<Notify>)
             Again::Metadata
         })?;
         let whole = ErrorCode(response.error_code);
-        let fetched = fetched_partitions(response).into_iter().find(|fetched| fetched.key == *key).ok_or(Again::Later)?;
-        check(if whole.is_none() { fetched.error } else { whole })?;
+        let fetched = fetched_partitions(response)
+            .into_iter()
+            .find(|fetched| fetched.key == *key)
+            .ok_or(Again::Later)?;
+        check(if whole.is_none() {
+            fetched.error
+        } else {
+            whole
+        })?;
         if !is_owned(topics, key, kick) {
             return Ok(None);
         }
@@ -109,7 +147,12 @@ fn check(error: ErrorCode) -> Result<(), Again> {
 /// Makes sure that there is a store, at the log's start when it is new or has to begin again.
 async fn prepare_store(topics: &Topics, key: &PartitionKey, broker: i32) -> Result<(), Again> {
     let exists = topics.inner.stores.borrow().contains_key(key);
-    let reset = topics.inner.owned.borrow().get(key).is_some_and(|owned| owned.reset_wanted);
+    let reset = topics
+        .inner
+        .owned
+        .borrow()
+        .get(key)
+        .is_some_and(|owned| owned.reset_wanted);
     if exists && !reset {
         return Ok(());
     }
@@ -120,26 +163,49 @@ async fn prepare_store(topics: &Topics, key: &PartitionKey, broker: i32) -> Resu
         owned.topic_id = topic.id;
     }
     if exists {
-        tracing::info!(topic = &*key.0, partition = key.1, offset = earliest, "the partition's log has changed, reading it again");
+        tracing::info!(
+            topic = &*key.0,
+            partition = key.1,
+            offset = earliest,
+            "the partition's log has changed, reading it again"
+        );
         topics.reset_store(key, earliest);
         return Ok(());
     }
     let policy = topic.policy.unwrap_or_default();
     let retention_ms = i64::try_from(policy.delete_retention.as_millis()).unwrap_or(i64::MAX);
-    let store = PartitionStore::new(Policy { compact: policy.compact, delete: policy.delete }, earliest, retention_ms);
+    let store = PartitionStore::new(
+        Policy {
+            compact: policy.compact,
+            delete: policy.delete,
+        },
+        earliest,
+        retention_ms,
+    );
     topics.inner.stores.borrow_mut().insert(key.clone(), store);
     Ok(())
 }
 
 async fn earliest_offset(topics: &Topics, key: &PartitionKey, broker: i32) -> Result<i64, Again> {
-    let partition = ListOffsetsPartition::default().with_partition_index(key.1).with_timestamp(EARLIEST);
-    let topic = ListOffsetsTopic::default().with_name(topic_name(&key.0)).with_partitions(vec![partition]);
-    let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_isolation_level(READ_COMMITTED).with_topics(vec![topic]);
+    let partition = ListOffsetsPartition::default()
+        .with_partition_index(key.1)
+        .with_timestamp(EARLIEST);
+    let topic = ListOffsetsTopic::default()
+        .with_name(topic_name(&key.0))
+        .with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_isolation_level(READ_COMMITTED)
+        .with_topics(vec![topic]);
     let response = topics.client().lookup(broker, &request, LOOKUP_TIMEOUT).await.map_err(|fault| {
         tracing::warn!(topic = &*key.0, partition = key.1, %fault, "cannot find the partition's first offset, trying again");
         Again::Metadata
     })?;
-    let answer = response.topics.first().and_then(|topic| topic.partitions.first()).ok_or(Again::Later)?;
+    let answer = response
+        .topics
+        .first()
+        .and_then(|topic| topic.partitions.first())
+        .ok_or(Again::Later)?;
     check(ErrorCode(answer.error_code))?;
     Ok(answer.offset)
 }

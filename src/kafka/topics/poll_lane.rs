@@ -25,7 +25,12 @@ pub(super) struct PollLane {
 impl PollLane {
     /// Polls a partition from where its store stands.
     pub(super) fn add(&self, topics: &Topics, key: &PartitionKey) {
-        let offset = topics.inner.stores.borrow().get(key).map(crate::kafka::cache::PartitionStore::next_offset);
+        let offset = topics
+            .inner
+            .stores
+            .borrow()
+            .get(key)
+            .map(crate::kafka::cache::PartitionStore::next_offset);
         if let Some(offset) = offset {
             self.session.borrow_mut().want(key.clone(), offset);
             self.wanted.notify();
@@ -54,7 +59,10 @@ impl Topics {
         if let Some(lane) = self.inner.lanes.borrow().get(&broker) {
             return lane.clone();
         }
-        let lane = Rc::new(PollLane { session: RefCell::default(), wanted: Notify::default() });
+        let lane = Rc::new(PollLane {
+            session: RefCell::default(),
+            wanted: Notify::default(),
+        });
         self.inner.lanes.borrow_mut().insert(broker, lane.clone());
         runtime::spawn(run(self.clone(), broker, lane.clone()));
         lane
@@ -98,7 +106,9 @@ async fn run(topics: Topics, broker: i32, lane: Rc<PollLane>) {
                 let outcome = lane.session.borrow_mut().handle_response(response);
                 match outcome {
                     FetchOutcome::Partitions(fetched) => take(&topics, &lane, &fetched).await,
-                    FetchOutcome::SessionLost(error) => tracing::debug!(broker, %error, "fetch session lost, starting another"),
+                    FetchOutcome::SessionLost(error) => {
+                        tracing::debug!(broker, %error, "fetch session lost, starting another")
+                    }
                 }
             }
             Err(fault) => {
@@ -113,7 +123,12 @@ async fn run(topics: Topics, broker: i32, lane: Rc<PollLane>) {
 async fn take(topics: &Topics, lane: &PollLane, fetched: &[FetchedPartition]) {
     for partition in fetched {
         // Forgotten while the answer was on its way.
-        if !lane.session.borrow().wanted().any(|key| *key == partition.key) {
+        if !lane
+            .session
+            .borrow()
+            .wanted()
+            .any(|key| *key == partition.key)
+        {
             continue;
         }
         let keep = match partition.error {
@@ -129,9 +144,16 @@ async fn take(topics: &Topics, lane: &PollLane, fetched: &[FetchedPartition]) {
             }
         };
         if keep {
-            let offset = topics.inner.stores.borrow().get(&partition.key).map(crate::kafka::cache::PartitionStore::next_offset);
+            let offset = topics
+                .inner
+                .stores
+                .borrow()
+                .get(&partition.key)
+                .map(crate::kafka::cache::PartitionStore::next_offset);
             if let Some(offset) = offset {
-                lane.session.borrow_mut().want(partition.key.clone(), offset);
+                lane.session
+                    .borrow_mut()
+                    .want(partition.key.clone(), offset);
             }
         } else {
             lane.remove(&partition.key);

@@ -53,7 +53,11 @@ pub struct TopicReader {
 
 impl std::fmt::Debug for TopicReader {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("TopicReader").field("name", &self.name).field("state", &self.state).finish_non_exhaustive()
+        formatter
+            .debug_struct("TopicReader")
+            .field("name", &self.name)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
 
@@ -113,7 +117,11 @@ impl CachedPartitions<'_> {
     }
 
     /// Looks at a partition; `None` while nothing of it has been read.
-    pub fn with_view<R>(&self, partition: usize, read: impl FnOnce(&PartitionView) -> R) -> Option<R> {
+    pub fn with_view<R>(
+        &self,
+        partition: usize,
+        read: impl FnOnce(&PartitionView) -> R,
+    ) -> Option<R> {
         self.topics.with_view(self.reader, partition, read)
     }
 }
@@ -121,7 +129,10 @@ impl CachedPartitions<'_> {
 impl Topics {
     /// The cached partitions of a topic.
     pub fn cached<'t>(&'t self, reader: &'t TopicReader) -> CachedPartitions<'t> {
-        CachedPartitions { topics: self, reader }
+        CachedPartitions {
+            topics: self,
+            reader,
+        }
     }
 }
 
@@ -140,7 +151,10 @@ impl Topics {
             name: name.clone(),
             state: Cell::new(TopicState::Opening),
             partitions: RefCell::default(),
-            policy: Cell::new(Policy { compact: false, delete: true }),
+            policy: Cell::new(Policy {
+                compact: false,
+                delete: true,
+            }),
             waiters: RefCell::default(),
             last_read: Cell::new(now),
             pinned: Cell::new(false),
@@ -162,23 +176,46 @@ impl Topics {
     /// Whether every partition of a topic has been read to its end.
     pub fn is_ready(&self, reader: &TopicReader) -> bool {
         let count = reader.partition_count();
-        count > 0 && (0..count).all(|index| self.with_view(reader, index, PartitionView::is_ready).unwrap_or(false))
+        count > 0
+            && (0..count).all(|index| {
+                self.with_view(reader, index, PartitionView::is_ready)
+                    .unwrap_or(false)
+            })
     }
 
     /// Whether the partition has been read as far as this process has acknowledged writes to it.
     pub fn has_reached_floor(&self, reader: &TopicReader, partition: usize) -> bool {
-        let Some(required) = reader.partitions.borrow().get(partition).map(|partition| partition.floor.required()) else { return false };
-        required == 0 || self.with_view(reader, partition, |view| view.next_offset() >= required).unwrap_or(false)
+        let Some(required) = reader
+            .partitions
+            .borrow()
+            .get(partition)
+            .map(|partition| partition.floor.required())
+        else {
+            return false;
+        };
+        required == 0
+            || self
+                .with_view(reader, partition, |view| view.next_offset() >= required)
+                .unwrap_or(false)
     }
 
     /// Reads a partition's view; `None` while its owner has not read anything yet.
-    pub fn with_view<R>(&self, reader: &TopicReader, partition: usize, read: impl FnOnce(&PartitionView) -> R) -> Option<R> {
+    pub fn with_view<R>(
+        &self,
+        reader: &TopicReader,
+        partition: usize,
+        read: impl FnOnce(&PartitionView) -> R,
+    ) -> Option<R> {
         let partitions = reader.partitions.borrow();
         match &partitions.get(partition)?.view {
             Some(view) => Some(read(view)),
             None => {
                 let key = (reader.name.clone(), i32::try_from(partition).ok()?);
-                self.inner.stores.borrow().get(&key).map(|store| read(store.view()))
+                self.inner
+                    .stores
+                    .borrow()
+                    .get(&key)
+                    .map(|store| read(store.view()))
             }
         }
     }
@@ -189,7 +226,12 @@ impl Topics {
     ///
     /// As there.
     pub fn open_walk(&self, reader: &TopicReader, partition: usize) -> Result<WalkId, WalkRefused> {
-        let opened = self.with_walks(reader, partition, PartitionView::open_walk, crate::kafka::cache::PartitionStore::open_walk);
+        let opened = self.with_walks(
+            reader,
+            partition,
+            PartitionView::open_walk,
+            crate::kafka::cache::PartitionStore::open_walk,
+        );
         let opened = opened.unwrap_or(Err(WalkRefused::Warming));
         if opened.is_ok() {
             reader.walks_open.set(reader.walks_open.get() + 1);
@@ -200,13 +242,26 @@ impl Topics {
     /// The next record of a walk.
     pub fn walk_next(&self, reader: &TopicReader, partition: usize, walk: WalkId) -> WalkStep {
         let lost = WalkStep::End(crate::kafka::cache::WalkEnd::Lost);
-        self.with_walks(reader, partition, |view| view.walk_next(walk), |store| store.walk_next(walk)).unwrap_or(lost)
+        self.with_walks(
+            reader,
+            partition,
+            |view| view.walk_next(walk),
+            |store| store.walk_next(walk),
+        )
+        .unwrap_or(lost)
     }
 
     /// Ends a walk.
     pub fn close_walk(&self, reader: &TopicReader, partition: usize, walk: WalkId) {
-        self.with_walks(reader, partition, |view| view.close_walk(walk), |store| store.close_walk(walk));
-        reader.walks_open.set(reader.walks_open.get().saturating_sub(1));
+        self.with_walks(
+            reader,
+            partition,
+            |view| view.close_walk(walk),
+            |store| store.close_walk(walk),
+        );
+        reader
+            .walks_open
+            .set(reader.walks_open.get().saturating_sub(1));
         reader.last_read.set(runtime::now());
     }
 
@@ -229,11 +284,20 @@ impl Topics {
 
     /// Takes updates of a partition that another core owns.
     pub(super) fn apply_updates(&self, key: &PartitionKey, updates: Vec<Update>, fresh: bool) {
-        let Some(reader) = self.inner.readers.borrow().get(&key.0).cloned() else { return };
+        let Some(reader) = self.inner.readers.borrow().get(&key.0).cloned() else {
+            return;
+        };
         {
             let mut partitions = reader.partitions.borrow_mut();
-            let Some(partition) = usize::try_from(key.1).ok().and_then(|index| partitions.get_mut(index)) else { return };
-            let Some(view) = &mut partition.view else { return };
+            let Some(partition) = usize::try_from(key.1)
+                .ok()
+                .and_then(|index| partitions.get_mut(index))
+            else {
+                return;
+            };
+            let Some(view) = &mut partition.view else {
+                return;
+            };
             if fresh {
                 *view = PartitionView::new(reader.policy.get());
             }
@@ -266,10 +330,22 @@ impl Topics {
         for reader in unread {
             self.inner.readers.borrow_mut().remove(&reader.name);
             reader.closed.set(true);
-            let owners: Vec<CoreId> = reader.partitions.borrow().iter().map(|partition| partition.owner).collect();
+            let owners: Vec<CoreId> = reader
+                .partitions
+                .borrow()
+                .iter()
+                .map(|partition| partition.owner)
+                .collect();
             for (partition, owner) in (0..).zip(owners) {
                 let key = (reader.name.clone(), partition);
-                self.send_or_keep(owner, CacheMessage::Unsubscribe { cluster: self.inner.cluster, key, reader: self.inner.core });
+                self.send_or_keep(
+                    owner,
+                    CacheMessage::Unsubscribe {
+                        cluster: self.inner.cluster,
+                        key,
+                        reader: self.inner.core,
+                    },
+                );
             }
         }
     }
@@ -287,7 +363,10 @@ async fn run_reader(topics: Topics, reader: Rc<TopicReader>) {
         let wait = match known {
             Some(topic) if !topic.leaders.is_empty() && topic.policy.is_some() => {
                 let policy = topic.policy.unwrap_or_default();
-                reader.policy.set(Policy { compact: policy.compact, delete: policy.delete });
+                reader.policy.set(Policy {
+                    compact: policy.compact,
+                    delete: policy.delete,
+                });
                 open_partitions(&topics, &reader, topic.leaders.len());
                 LINGER
             }
@@ -309,13 +388,25 @@ async fn run_reader(topics: Topics, reader: Rc<TopicReader>) {
 fn open_partitions(topics: &Topics, reader: &Rc<TopicReader>, count: usize) {
     let first = reader.partition_count();
     for index in first..count {
-        let Ok(partition) = i32::try_from(index) else { return };
+        let Ok(partition) = i32::try_from(index) else {
+            return;
+        };
         let owner = partition_owner(&reader.name, partition, topics.inner.cores);
         let view = (owner != topics.inner.core).then(|| PartitionView::new(reader.policy.get()));
         let floor = topics.inner.floors.floor(&reader.name, partition);
-        reader.partitions.borrow_mut().push(Partition { owner, view, floor });
+        reader
+            .partitions
+            .borrow_mut()
+            .push(Partition { owner, view, floor });
         let key = (reader.name.clone(), partition);
-        topics.send_or_keep(owner, CacheMessage::Subscribe { cluster: topics.inner.cluster, key, reader: topics.inner.core });
+        topics.send_or_keep(
+            owner,
+            CacheMessage::Subscribe {
+                cluster: topics.inner.cluster,
+                key,
+                reader: topics.inner.core,
+            },
+        );
     }
     if first < count {
         reader.state.set(TopicState::Open);

@@ -23,13 +23,27 @@ pub struct RecordFilter {
 
 impl RecordFilter {
     /// Whether a record has the headers.
-    #[expect(clippy::needless_pass_by_value, reason = "an iterator over borrowed bytes, cloned for each walk over it")]
-    pub fn matches_headers<'a>(&self, headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone) -> bool {
-        self.headers.iter().all(|(name, value)| headers.clone().any(|(have, with)| have == name && with == Some(value)))
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an iterator over borrowed bytes, cloned for each walk over it"
+    )]
+    pub fn matches_headers<'a>(
+        &self,
+        headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
+    ) -> bool {
+        self.headers.iter().all(|(name, value)| {
+            headers
+                .clone()
+                .any(|(have, with)| have == name && with == Some(value))
+        })
     }
 
     /// Whether a record matches in full.
-    pub fn matches<'a>(&self, key: Option<&[u8]>, headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone) -> bool {
+    pub fn matches<'a>(
+        &self,
+        key: Option<&[u8]>,
+        headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
+    ) -> bool {
         self.key.as_ref().is_none_or(|wanted| key == Some(wanted)) && self.matches_headers(headers)
     }
 }
@@ -84,19 +98,29 @@ pub trait CachedTopic {
 impl FetchRequest {
     /// A request with these filters and the conditions of `head`.
     pub fn new(filters: Vec<RecordFilter>, merge: bool, head: &RequestHead) -> Self {
-        Self { filters, merge, if_none_match: IfNoneMatch::parse(head.headers().get_all("if-none-match")) }
+        Self {
+            filters,
+            merge,
+            if_none_match: IfNoneMatch::parse(head.headers().get_all("if-none-match")),
+        }
     }
 
     /// The partition where records of the wanted key belong, when one key is wanted.
     pub fn home_partition(&self, partition_count: usize) -> Option<usize> {
-        let [RecordFilter { key: Some(key), .. }] = &self.filters[..] else { return None };
+        let [RecordFilter { key: Some(key), .. }] = &self.filters[..] else {
+            return None;
+        };
         let count = NonZeroU32::new(u32::try_from(partition_count).ok()?)?;
         usize::try_from(partition_for_key(key, count)).ok()
     }
 
     /// Whether a record is wanted.
     pub fn matches(&self, record: &RecordView<'_>) -> bool {
-        self.filters.is_empty() || self.filters.iter().any(|filter| filter.matches(record.key, record.headers.clone()))
+        self.filters.is_empty()
+            || self
+                .filters
+                .iter()
+                .any(|filter| filter.matches(record.key, record.headers.clone()))
     }
 
     /// Answers from the cache.
@@ -112,16 +136,27 @@ impl FetchRequest {
         let cursor = self.cursor(topic);
         let home = self.home_partition(topic.partition_count());
         // The key's own partition first: nearly always that is where it is, and the others need not even be read yet.
-        let order = home.into_iter().chain((0..topic.partition_count()).filter(|partition| Some(*partition) != home));
+        let order = home
+            .into_iter()
+            .chain((0..topic.partition_count()).filter(|partition| Some(*partition) != home));
         let mut gap = None;
         for partition in order {
-            let asked = cursor.as_ref().and_then(|cursor| cursor.offset(i32::try_from(partition).ok()?)).unwrap_or(i64::MIN);
-            let from = searched_below.get(partition).map_or(asked, |below| asked.max(*below));
-            let looked = topic.with_view(partition, |view| self.look(view, partition, from, cursor.is_some()));
+            let asked = cursor
+                .as_ref()
+                .and_then(|cursor| cursor.offset(i32::try_from(partition).ok()?))
+                .unwrap_or(i64::MIN);
+            let from = searched_below
+                .get(partition)
+                .map_or(asked, |below| asked.max(*below));
+            let looked = topic.with_view(partition, |view| {
+                self.look(view, partition, from, cursor.is_some())
+            });
             match looked.unwrap_or(Some(SingleOutcome::Warming)) {
                 None => {}
                 // Only a key's own partition is sure to have its record: elsewhere another one, that is cached, does as well.
-                Some(missing @ SingleOutcome::NotCached { .. }) if home != Some(partition) => gap = gap.or(Some(missing)),
+                Some(missing @ SingleOutcome::NotCached { .. }) if home != Some(partition) => {
+                    gap = gap.or(Some(missing))
+                }
                 Some(outcome) => return outcome,
             }
         }
@@ -133,7 +168,10 @@ impl FetchRequest {
         match (cursor, self.if_none_match.tags().first()) {
             (Some(_), Some(tag)) => {
                 let head = ResponseHead::new(304).with("etag", quote(&tag.encode()));
-                SingleOutcome::Answer(Box::new(Answer { head, body: Body::Empty }))
+                SingleOutcome::Answer(Box::new(Answer {
+                    head,
+                    body: Body::Empty,
+                }))
             }
             _ => SingleOutcome::NotFound,
         }
@@ -146,24 +184,42 @@ impl FetchRequest {
             let partition = usize::try_from(partition).ok()?;
             topic.with_view(partition, |view| offset <= view.end_offset())
         };
-        progress.iter().all(|entry| is_within(entry).unwrap_or(false)).then(|| progress.clone())
+        progress
+            .iter()
+            .all(|entry| is_within(entry).unwrap_or(false))
+            .then(|| progress.clone())
     }
 
     /// Whether a partition that the tag names has not been read to its end, so that nobody knows yet if the tag is from this log.
     fn is_cursor_unread(&self, topic: &impl CachedTopic) -> bool {
-        let named = self.progress_asked(topic).into_iter().flat_map(Progress::iter);
+        let named = self
+            .progress_asked(topic)
+            .into_iter()
+            .flat_map(Progress::iter);
         let mut named = named.filter_map(|(partition, _)| usize::try_from(partition).ok());
-        named.any(|partition| partition < topic.partition_count() && !topic.with_view(partition, PartitionView::is_ready).unwrap_or(false))
+        named.any(|partition| {
+            partition < topic.partition_count()
+                && !topic
+                    .with_view(partition, PartitionView::is_ready)
+                    .unwrap_or(false)
+        })
     }
 
     fn progress_asked(&self, topic: &impl CachedTopic) -> Option<&Progress> {
-        let tag = self.if_none_match.tags().first().filter(|_| !topic.policy().compact)?;
+        let tag = self
+            .if_none_match
+            .tags()
+            .first()
+            .filter(|_| !topic.policy().compact)?;
         Some(&tag.progress)
     }
 
     /// Makes the answer to a record that was found; `None` for a tombstone. `next_offset` is one past its offset, `is_cursor` whether it was looked for from
     /// [`FetchRequest::cursor`] on.
-    #[expect(clippy::needless_pass_by_value, reason = "an iterator over borrowed bytes, cloned for each walk over it")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an iterator over borrowed bytes, cloned for each walk over it"
+    )]
     pub fn answer<'a>(
         &self,
         partition: usize,
@@ -177,25 +233,52 @@ impl FetchRequest {
         let given = self.if_none_match.tags().first().filter(|_| is_cursor);
         let mut progress = given.map_or_else(Progress::default, |tag| tag.progress.clone());
         progress.set(i32::try_from(partition).unwrap_or(i32::MAX), next_offset);
-        let header = |name: &[u8]| headers.clone().find(|(have, _)| *have == name).and_then(|(_, value)| value);
+        let header = |name: &[u8]| {
+            headers
+                .clone()
+                .find(|(have, _)| *have == name)
+                .and_then(|(_, value)| value)
+        };
         let suffix = header(b"etag");
         let etag = quote(&encode_tag(&progress, suffix));
         if !is_cursor && self.if_none_match.matches(&progress, suffix) {
-            return Some(Box::new(Answer { head: ResponseHead::new(304).with("etag", etag), body: Body::Empty }));
+            return Some(Box::new(Answer {
+                head: ResponseHead::new(304).with("etag", etag),
+                body: Body::Empty,
+            }));
         }
         let mut head = ResponseHead::new(if value.is_empty() { 204 } else { 200 });
         if let Some(content_type) = header(b"content-type") {
             head = head.with("content-type", content_type);
         }
-        let body = if value.is_empty() { Body::Empty } else { Body::Full(Bytes::copy_from_slice(value)) };
-        Some(Box::new(Answer { head: head.with("etag", etag), body }))
+        let body = if value.is_empty() {
+            Body::Empty
+        } else {
+            Body::Full(Bytes::copy_from_slice(value))
+        };
+        Some(Box::new(Answer {
+            head: head.with("etag", etag),
+            body,
+        }))
     }
 
     /// What one partition says; `None`: nothing, the others are to be asked.
-    fn look(&self, view: &PartitionView, partition: usize, from: i64, is_cursor: bool) -> Option<SingleOutcome> {
+    fn look(
+        &self,
+        view: &PartitionView,
+        partition: usize,
+        from: i64,
+        is_cursor: bool,
+    ) -> Option<SingleOutcome> {
         match self.find(view, from) {
             Found::Record(record) => {
-                let answer = self.answer(partition, record.offset + 1, record.value, record.headers, is_cursor);
+                let answer = self.answer(
+                    partition,
+                    record.offset + 1,
+                    record.value,
+                    record.headers,
+                    is_cursor,
+                );
                 Some(answer.map_or(SingleOutcome::NotFound, SingleOutcome::Answer))
             }
             Found::NotCached(below) => Some(SingleOutcome::NotCached { partition, below }),
@@ -219,7 +302,9 @@ impl FetchRequest {
     pub fn collection(&self, topic: &impl CachedTopic) -> CollectionHead {
         let mut progress = Progress::default();
         for partition in 0..topic.partition_count() {
-            let newest = topic.with_view(partition, |view| view.next_offset() - 1).unwrap_or(-1);
+            let newest = topic
+                .with_view(partition, |view| view.next_offset() - 1)
+                .unwrap_or(-1);
             progress.set(i32::try_from(partition).unwrap_or(i32::MAX), newest);
         }
         let is_unchanged = self.if_none_match.matches(&progress, None);
@@ -254,16 +339,29 @@ impl Found<'_> {
         match (self, other) {
             (Self::Warming, _) | (_, Self::Warming) => Self::Warming,
             (Self::NotCached(below), _) | (_, Self::NotCached(below)) => Self::NotCached(below),
-            (Self::Record(one), Self::Record(other)) => Self::Record(if other.offset < one.offset { other } else { one }),
+            (Self::Record(one), Self::Record(other)) => {
+                Self::Record(if other.offset < one.offset {
+                    other
+                } else {
+                    one
+                })
+            }
             (Self::Nothing, found) | (found, Self::Nothing) => found,
         }
     }
 }
 
-fn find_key<'v>(view: &'v PartitionView, mut from: i64, filter: &RecordFilter, key: &[u8]) -> Found<'v> {
+fn find_key<'v>(
+    view: &'v PartitionView,
+    mut from: i64,
+    filter: &RecordFilter,
+    key: &[u8],
+) -> Found<'v> {
     loop {
         match view.oldest_from(key, from) {
-            Lookup::Found(record) if filter.matches_headers(record.headers.clone()) => return Found::Record(record),
+            Lookup::Found(record) if filter.matches_headers(record.headers.clone()) => {
+                return Found::Record(record);
+            }
             // On a compacted topic only the newest record of the key counts, and it does not match.
             Lookup::Found(_) if view.policy().compact => return Found::Nothing,
             Lookup::Found(record) => from = record.offset + 1,
@@ -283,8 +381,12 @@ fn scan<'v>(view: &'v PartitionView, from: i64, filter: &RecordFilter) -> Found<
     if from < view.evicted_below() {
         return Found::NotCached(view.evicted_below());
     }
-    let mut records = view.scan(from, Superseded::Skip).filter_map(|record| record.view());
-    records.find(|record| filter.matches_headers(record.headers.clone())).map_or(Found::Nothing, Found::Record)
+    let mut records = view
+        .scan(from, Superseded::Skip)
+        .filter_map(|record| record.view());
+    records
+        .find(|record| filter.matches_headers(record.headers.clone()))
+        .map_or(Found::Nothing, Found::Record)
 }
 
 /// Writes the values of a collection as a JSON array, piece by piece.
@@ -296,7 +398,9 @@ pub struct JsonArray {
 impl JsonArray {
     /// Appends a value, which is JSON text already; null and empty ones are left out.
     pub fn push(&mut self, value: Option<&[u8]>, out: &mut Vec<u8>) {
-        let Some(value) = value.filter(|value| !value.is_empty()) else { return };
+        let Some(value) = value.filter(|value| !value.is_empty()) else {
+            return;
+        };
         out.push(if self.begun { b',' } else { b'[' });
         self.begun = true;
         out.extend_from_slice(value);

@@ -13,7 +13,7 @@ fn a_batch_too_large_is_halved_with_following_sequences_until_the_culprit_is_alo
             Acks::InSyncReplicas,
             record_of(token, Some("a"), if token == 6 { 90 } else { 10 }),
             60_000,
-        )
+        );
     });
     bench.submit(9); // goes to another batch only because of what follows
     bench.answer(ErrorCode::NONE, 0);

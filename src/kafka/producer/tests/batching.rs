@@ -120,7 +120,7 @@ fn a_batch_stays_within_the_topics_max_message_bytes() {
             Acks::InSyncReplicas,
             record_of(token, Some("a"), 100),
             60_000,
-        )
+        );
     });
     let (mut stored, mut batches) = (0, 0);
     while let Some(call) = bench.poll() {

@@ -2,6 +2,10 @@
 //!
 //! Sits beside everything and is told of everything. Its one rule: it knows only what went in, what came out and what the logs hold, nothing of how.
 
+mod summary;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Arguments;
 
@@ -11,50 +15,7 @@ use super::broker::{Change, Cluster, Place};
 use super::shell::PRODUCE_TICK;
 use crate::clock::Instant;
 use crate::kafka::producer::{Ack, Acks, ProduceCall, ProduceFault};
-
-/// How often each thing happened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Records stored and said to be.
-    pub stored: u64,
-    /// Records of which nobody knows, as far as the writer was told.
-    pub unknown: u64,
-    /// Records refused because nothing could be sent.
-    pub unavailable: u64,
-    /// Records refused as too large.
-    pub too_large: u64,
-    /// Records refused by the broker.
-    pub rejected: u64,
-    /// Records refused because too much was waiting.
-    pub overloaded: u64,
-    /// Batches that the broker had already.
-    pub duplicates: u64,
-    /// Batches sent under an epoch that is not the first.
-    pub later_epochs: u64,
-    /// Requests that reached a broker after their connection was given up.
-    pub late_arrivals: u64,
-    /// Records that a change of leader took out of a log again.
-    pub truncated: u64,
-    /// Follows from all that happened, in order: the same seed gives the same.
-    pub digest: u64,
-}
-
-impl Summary {
-    /// Adds the counts of another run.
-    pub fn add(&mut self, other: &Self) {
-        self.stored += other.stored;
-        self.unknown += other.unknown;
-        self.unavailable += other.unavailable;
-        self.too_large += other.too_large;
-        self.rejected += other.rejected;
-        self.overloaded += other.overloaded;
-        self.duplicates += other.duplicates;
-        self.later_epochs += other.later_epochs;
-        self.late_arrivals += other.late_arrivals;
-        self.truncated += other.truncated;
-        self.digest ^= other.digest;
-    }
-}
+pub use summary::Summary;
 
 /// A record as it was submitted.
 #[derive(Clone, Debug)]
@@ -92,22 +53,10 @@ pub(super) struct Checker {
 }
 
 impl Checker {
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             seed,
-            summary: Summary {
-                stored: 0,
-                unknown: 0,
-                unavailable: 0,
-                too_large: 0,
-                rejected: 0,
-                overloaded: 0,
-                duplicates: 0,
-                later_epochs: 0,
-                late_arrivals: 0,
-                truncated: 0,
-                digest: 0,
-            },
+            summary: Summary::default(),
             entries: Vec::new(),
             outstanding: BTreeSet::new(),
             newest_of_key: BTreeMap::new(),
@@ -156,7 +105,6 @@ impl Checker {
                 "a request without batches, or with two of one partition: {partitions:?}"
             ));
         }
-        const EPOCH_AT: std::ops::Range<usize> = 51..53;
         let is_later =
             |batch: &Bytes| batch[EPOCH_AT] != [0, 0] && call.acks == Acks::InSyncReplicas;
         self.summary.later_epochs += call
@@ -173,7 +121,8 @@ impl Checker {
             token,
             is_stored,
         } = *change;
-        self.digest(&[token, place.offset.cast_unsigned(), u64::from(is_stored)]);
+        self.summary
+            .digest(&[token, place.offset.cast_unsigned(), u64::from(is_stored)]);
         let Some(entry) = usize::try_from(token)
             .ok()
             .and_then(|index| self.entries.get_mut(index))
@@ -232,11 +181,11 @@ impl Checker {
         }
         let was_stored = entry.was_stored;
         self.outstanding.remove(&(deadline, token));
-        self.digest(&[token, now.as_nanos()]);
+        self.summary.digest(&[token, now.as_nanos()]);
         match result {
             Ok(ack) => self.check_ack(token, ack),
             Err(fault) => {
-                self.count(fault);
+                self.summary.count(fault);
                 if fault != ProduceFault::OutcomeUnknown && was_stored {
                     self.fail(format_args!(
                         "record {token} was stored, and its writer is told {fault:?}"
@@ -362,150 +311,7 @@ impl Checker {
     pub(super) fn result(&self, token: u64) -> Option<Result<Ack, ProduceFault>> {
         self.entries.get(usize::try_from(token).ok()?)?.result
     }
-
-    const fn count(&mut self, fault: ProduceFault) {
-        let counter = match fault {
-            ProduceFault::OutcomeUnknown => &mut self.summary.unknown,
-            ProduceFault::Unavailable(_) => &mut self.summary.unavailable,
-            ProduceFault::TooLarge { .. } => &mut self.summary.too_large,
-            ProduceFault::Rejected(_) => &mut self.summary.rejected,
-            ProduceFault::Overloaded { .. } => &mut self.summary.overloaded,
-        };
-        *counter += 1;
-    }
-
-    /// FNV-1a, word by word.
-    fn digest(&mut self, words: &[u64]) {
-        for word in words {
-            self.summary.digest = (self.summary.digest ^ word).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    const PLACE: Place = Place {
-        partition: 0,
-        offset: 3,
-    };
-
-    fn checker(acks: Acks) -> Checker {
-        let mut checker = Checker::new(1);
-        checker.submitted(Submission {
-            core: 0,
-            topic: "items",
-            key: None,
-            acks,
-            deadline: at(10),
-        });
-        checker
-    }
-
-    fn at(millis: u64) -> Instant {
-        Instant::ZERO + Duration::from_millis(millis)
-    }
-
-    fn stored(offset: i64) -> Change {
-        Change {
-            place: Place { offset, ..PLACE },
-            token: 0,
-            is_stored: true,
-        }
-    }
-
-    fn ack(offset: i64) -> Result<Ack, ProduceFault> {
-        Ok(Ack {
-            partition: 0,
-            offset: Some(offset),
-        })
-    }
-
-    #[test]
-    fn the_truth_passes() {
-        let mut checker = checker(Acks::InSyncReplicas);
-        checker.changed(&stored(3));
-        checker.acked(0, "items", 0, 4);
-        checker.completed(0, ack(3), at(5));
-        checker.step(at(100), 10, 10);
-    }
-
-    #[test]
-    #[should_panic(expected = "SEED=1: record 0 is stored at")]
-    fn a_second_copy_is_noticed() {
-        let mut checker = checker(Acks::InSyncReplicas);
-        checker.changed(&stored(3));
-        checker.changed(&stored(4));
-    }
-
-    #[test]
-    #[should_panic(expected = "after its writer was told Unavailable")]
-    fn a_copy_after_a_refusal_is_noticed() {
-        let mut checker = checker(Acks::LeaderOnly);
-        checker.completed(
-            0,
-            Err(ProduceFault::Unavailable(
-                crate::kafka::producer::Unavailable::Deadline,
-            )),
-            at(5),
-        );
-        checker.changed(&stored(3));
-    }
-
-    #[test]
-    #[should_panic(expected = "and its writer is told TooLarge")]
-    fn a_refusal_after_a_copy_is_noticed() {
-        let mut checker = checker(Acks::InSyncReplicas);
-        checker.changed(&stored(3));
-        checker.completed(0, Err(ProduceFault::TooLarge { batch_bytes_max: 1 }), at(5));
-    }
-
-    #[test]
-    #[should_panic(expected = "and acknowledged at")]
-    fn a_wrong_offset_is_noticed() {
-        let mut checker = checker(Acks::InSyncReplicas);
-        checker.changed(&stored(3));
-        checker.acked(0, "items", 0, 5);
-        checker.completed(0, ack(4), at(5));
-    }
-
-    #[test]
-    #[should_panic(expected = "readers were told of 0 only")]
-    fn an_outcome_before_its_readers_know_is_noticed() {
-        let mut checker = checker(Acks::InSyncReplicas);
-        checker.changed(&stored(3));
-        checker.completed(0, ack(3), at(5));
-    }
-
-    #[test]
-    #[should_panic(expected = "never stored")]
-    fn an_invented_success_is_noticed() {
-        let mut checker = checker(Acks::InSyncReplicas);
-        checker.completed(
-            0,
-            Ok(Ack {
-                partition: 0,
-                offset: None,
-            }),
-            at(5),
-        );
-    }
-
-    #[test]
-    #[should_panic(expected = "and then")]
-    fn a_second_outcome_is_noticed() {
-        let mut checker = checker(Acks::None);
-        for _ in 0..2 {
-            checker.completed(0, Err(ProduceFault::OutcomeUnknown), at(5));
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "still waits")]
-    fn a_missed_deadline_is_noticed() {
-        checker(Acks::None).step(at(31), 0, 0);
-    }
-}
+/// Where a batch says its epoch.
+const EPOCH_AT: std::ops::Range<usize> = 51..53;

@@ -1,0 +1,25 @@
+//! Any text as a configuration: a plan or a list of mistakes, never a panic.
+//!
+//! Every mistake has a place, and says nothing of what variables that hold secrets are set to.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sluice::config;
+
+fuzz_target!(|text: &str| {
+    let env = |name: &str| match name {
+        "KAFKA_BOOTSTRAP_SERVER" => Some("localhost:9092".to_owned()),
+        "EMPTY" => Some(String::new()),
+        "LINES" => Some("a: 1\n- b".to_owned()),
+        _ => None,
+    };
+    match config::load("fuzz.yaml", text, &env) {
+        Ok(plan) => assert!(!plan.listeners.is_empty()),
+        Err(mistakes) => {
+            assert!(!mistakes.is_empty());
+            for mistake in mistakes {
+                assert!(mistake.to_string().starts_with("fuzz.yaml:"), "{mistake}");
+            }
+        }
+    }
+});
