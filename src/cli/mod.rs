@@ -31,7 +31,7 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the gateway. Without a file: a small REST API on port 7114, on an embedded broker unless KAFKA_BOOTSTRAP_SERVER is set.
+    /// Runs the gateway. Without a file: a small REST API on port 7114, on an embedded broker unless `KAFKA_BOOTSTRAP_SERVER` is set.
     Start(StartArguments),
     /// Checks a configuration and says all that is wrong with it.
     Check {
@@ -56,7 +56,7 @@ struct StartArguments {
     /// Bytes of cached records on each core, such as 512MiB. Default: a quarter of the memory over all cores.
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     cache_bytes: Option<usize>,
-    /// Runs a one-node broker inside the process, for development, and sets KAFKA_BOOTSTRAP_SERVER to it.
+    /// Runs a one-node broker inside the process, for development, and sets `KAFKA_BOOTSTRAP_SERVER` to it.
     #[arg(long)]
     embedded: bool,
     /// The embedded broker's port. Default: a free one.

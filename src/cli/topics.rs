@@ -16,7 +16,7 @@ const CREATE_TIMEOUT_MS: i32 = 5_000;
 
 #[derive(Debug, Args)]
 pub(super) struct TopicsArguments {
-    /// `host:port` of brokers, separated by commas. Default: KAFKA_BOOTSTRAP_SERVER.
+    /// `host:port` of brokers, separated by commas. Default: `KAFKA_BOOTSTRAP_SERVER`.
     #[arg(short, long, value_name = "SERVERS")]
     servers: Option<String>,
     #[command(subcommand)]
@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &TopicsArguments) -> ExitCode {
         eprintln!("sluice: which cluster? Give --servers host:port or set {SERVERS_VARIABLE}");
         return super::start::config_fault();
     };
-    match on_tokio(servers, &arguments.command) {
+    match on_tokio(&servers, &arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("sluice: {failure}");
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &TopicsArguments) -> ExitCode {
     }
 }
 
-fn on_tokio(servers: String, command: &TopicsCommand) -> Result<(), Failure> {
+fn on_tokio(servers: &str, command: &TopicsCommand) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -76,7 +76,7 @@ fn clients(start: &CoreStart, shared: &Arc<Shared>) -> Vec<Client> {
             .map_or_else(|| cluster.servers.clone(), |server| vec![server]);
         let floors = FloorsOfCore::new(Arc::clone(floors));
         let on_acked = Box::new(move |topic: &str, partition, next_offset| {
-            floors.raise(topic, partition, next_offset)
+            floors.raise(topic, partition, next_offset);
         });
         Client::new(
             servers,
@@ -213,7 +213,7 @@ fn listen(
         stopped
             .notified()
             .or(accept::run(listener, plan, port, service))
-            .await
+            .await;
     });
     Some(stop)
 }

@@ -167,7 +167,7 @@ fn all_ready(ready: &mpsc::Receiver<()>, cores: usize) -> bool {
         match ready.recv_timeout(READY_NOTICE) {
             Ok(()) => continue,
             Err(RecvTimeoutError::Timeout) => {
-                tracing::info!("reading the bootstrap topics before the first port opens")
+                tracing::info!("reading the bootstrap topics before the first port opens");
             }
             Err(RecvTimeoutError::Disconnected) => return false,
         }

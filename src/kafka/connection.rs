@@ -88,7 +88,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`ConnectionFault`], within about [`CONNECT_TIMEOUT`] for each address.
+    /// [`ConnectionFault`], within about ten seconds for each address.
     pub async fn open(
         host: &str,
         port: u16,

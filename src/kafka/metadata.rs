@@ -1,6 +1,6 @@
 //! Who leads what, and how topics are configured: the picture one core has of its cluster. Sans-IO.
 //!
-//! Names are asked for when somebody wants them, when a broker says that the picture is old, and when they are [`AGE_MAX`] old.
+//! Names are asked for when somebody wants them, when a broker says that the picture is old, and when they are five minutes old.
 //! Rule: an error or a missing answer never erases what was known; it only says so.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -297,7 +297,7 @@ fn apply_config(policy: &mut TopicPolicy, key: &str, value: &str) {
             policy.delete = value.split(',').any(|part| part.trim() == "delete");
         }
         "max.message.bytes" => {
-            policy.batch_bytes_max = value.parse().unwrap_or(policy.batch_bytes_max)
+            policy.batch_bytes_max = value.parse().unwrap_or(policy.batch_bytes_max);
         }
         "delete.retention.ms" => {
             policy.delete_retention = value

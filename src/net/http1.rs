@@ -196,7 +196,7 @@ impl Shell {
                 }
                 Step::Begin(head) => {
                     self.connection
-                        .respond(*id, &head, &crate::http::Body::Stream, now)
+                        .respond(*id, &head, &crate::http::Body::Stream, now);
                 }
                 Step::Data(bytes) => {
                     self.connection.send_data(*id, &bytes, now);

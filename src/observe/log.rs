@@ -1,10 +1,6 @@
 //! Log lines to standard error, from a thread of their own: a core never waits for whoever reads them.
 //!
 //! Rule: the queue is bounded; when the reader is too slow, lines are dropped and the next line that gets through says how many.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the one thread that may block on standard error"
-)]
 
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -165,13 +165,13 @@ mod tests {
         let deadlines = Rc::new(Deadlines::default());
         let count = Arc::new(Count(AtomicUsize::new(0)));
         let waker = Waker::from(count.clone());
-        let mut context = Context::from_waker(&waker);
+        let context = Context::from_waker(&waker);
         let moved = deadlines.deadline();
         let dropped = deadlines.deadline();
         moved.set(at(10));
         dropped.set(at(10));
-        assert!(moved.poll_expired(&mut context, at(0)).is_pending());
-        assert!(dropped.poll_expired(&mut context, at(0)).is_pending());
+        assert!(moved.poll_expired(&context, at(0)).is_pending());
+        assert!(dropped.poll_expired(&context, at(0)).is_pending());
         drop(dropped);
         moved.set(at(30));
         deadlines.handle_timeout(at(20));
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(deadlines.poll_timeout(), Some(at(30)));
         deadlines.handle_timeout(at(30));
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
-        assert!(moved.poll_expired(&mut context, at(30)).is_ready());
+        assert!(moved.poll_expired(&context, at(30)).is_ready());
         assert_eq!(deadlines.poll_timeout(), None);
     }
 
@@ -188,21 +188,13 @@ mod tests {
         let deadlines = Rc::new(Deadlines::default());
         let count = Arc::new(Count(AtomicUsize::new(0)));
         let waker = Waker::from(count.clone());
-        let mut context = Context::from_waker(&waker);
+        let context = Context::from_waker(&waker);
         let first = deadlines.deadline();
         first.set(at(100));
-        assert!(
-            deadlines
-                .poll_changed(&mut context, Some(at(100)))
-                .is_pending()
-        );
+        assert!(deadlines.poll_changed(&context, Some(at(100))).is_pending());
         let second = deadlines.deadline();
         second.set(at(50));
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
-        assert!(
-            deadlines
-                .poll_changed(&mut context, Some(at(100)))
-                .is_ready()
-        );
+        assert!(deadlines.poll_changed(&context, Some(at(100))).is_ready());
     }
 }

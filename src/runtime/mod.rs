@@ -231,7 +231,7 @@ async fn run_deadlines(deadlines: Rc<Deadlines>) {
             Some(at) => {
                 changed
                     .or(sleep(at.saturating_duration_since(now).max(GRANULARITY)))
-                    .await
+                    .await;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The only `unsafe` of the crate: liburing's four system-call functions, and sockets made from raw descriptors.
 //!
 //! glommio links liburing statically. liburing's `syscall.o` holds exactly these four functions, so defining all four here keeps that object out of the
-//! link, and every ring that glommio sets up passes through [`__sys_io_uring_setup`], which adds `IORING_SETUP_COOP_TASKRUN` (kernel 5.19): completions
+//! link, and every ring that glommio sets up passes through `__sys_io_uring_setup`, which adds `IORING_SETUP_COOP_TASKRUN` (kernel 5.19): completions
 //! then wait for the executor's next system call instead of interrupting its core. Measured on a bare HTTP echo: 11.0 → 7.1 µs CPU a request.
 //! Leave one of the four out and the link fails, loudly. The rule of this file: nothing but what needs `unsafe`.
 #![expect(

@@ -123,7 +123,7 @@ impl Client {
         client
     }
 
-    /// Enters a topic for producing; its metadata is fetched when it is new. `None` when there are [`TOPICS_MAX`] already.
+    /// Enters a topic for producing; its metadata is fetched when it is new. `None` when there are ten thousand already.
     pub fn produce_topic(&self, name: &str) -> Option<TopicId> {
         if let Some(known) = self.inner.producer.borrow().known_topic(name) {
             return Some(known);
@@ -150,7 +150,7 @@ impl Client {
         Some(id)
     }
 
-    /// Produces a record; the outcome goes to `delivery`, at `deadline` at the latest (within [`PRODUCE_TICK`]).
+    /// Produces a record; the outcome goes to `delivery`, at `deadline` at the latest (within 20 ms).
     pub fn produce(
         &self,
         topic: TopicId,
@@ -230,7 +230,7 @@ impl Client {
             .map_err(Some)
     }
 
-    /// Creates the topics that are missing (CreateTopics, KIP-4); returns name and outcome of each.
+    /// Creates the topics that are missing (`CreateTopics`, KIP-4); returns name and outcome of each.
     ///
     /// # Errors
     ///
@@ -357,13 +357,12 @@ impl Client {
             let awakened = self.inner.producer.borrow_mut().pop_awakened();
             let Some(broker) = awakened else { return };
             let existing = self.inner.lanes.borrow().get(&broker).cloned();
-            match existing {
-                Some(lane) => lane.notify(),
-                None => {
-                    let lane = Rc::new(Notify::default());
-                    self.inner.lanes.borrow_mut().insert(broker, lane.clone());
-                    runtime::spawn(produce_lane::run(self.clone(), broker, lane));
-                }
+            if let Some(lane) = existing {
+                lane.notify();
+            } else {
+                let lane = Rc::new(Notify::default());
+                self.inner.lanes.borrow_mut().insert(broker, lane.clone());
+                runtime::spawn(produce_lane::run(self.clone(), broker, lane));
             }
         }
     }

@@ -43,7 +43,7 @@ pub(super) async fn run(client: Client, broker: i32, ready: Rc<Notify>) {
             connection = still_open(connection).await;
         }
         if connection.is_none() {
-            connection = connect(&client, broker).await;
+            connection = connect(&client, broker, attempts == 0).await;
             if connection.is_none() {
                 let wait = reconnect_wait(attempts, runtime::now());
                 attempts += 1;
@@ -79,7 +79,7 @@ async fn still_open(connection: Option<Connection>) -> Option<Connection> {
     }
 }
 
-async fn connect(client: &Client, broker: i32) -> Option<Connection> {
+async fn connect(client: &Client, broker: i32, is_first: bool) -> Option<Connection> {
     let result = client.connect(broker).await;
     let now = runtime::now();
     let connection = match result {
@@ -92,7 +92,10 @@ async fn connect(client: &Client, broker: i32) -> Option<Connection> {
                 || "its address is not known".to_owned(),
                 |fault| fault.to_string(),
             );
-            tracing::warn!(broker, reason, "cannot connect for produce");
+            // Once: it is tried about every second for as long as the broker leads something.
+            if is_first {
+                tracing::warn!(broker, reason, "cannot connect for produce, trying on");
+            }
             client
                 .inner
                 .producer

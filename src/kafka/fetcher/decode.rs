@@ -49,7 +49,7 @@ fn take(
 ) -> Result<(), DecodeError> {
     match transactions.handle_batch(batch)? {
         Verdict::Deliver => {
-            builder.push_batch(&batch.header, &batch.inflate(INFLATED_BYTES_MAX)?)?
+            builder.push_batch(&batch.header, &batch.inflate(INFLATED_BYTES_MAX)?)?;
         }
         Verdict::SkipAborted | Verdict::SkipControl => builder.skip_to(batch.header.next_offset()),
     }

@@ -132,7 +132,7 @@ impl<T> Producer<T> {
             ErrorCode::NONE | ErrorCode::DUPLICATE_SEQUENCE_NUMBER => self.stored(id, base_offset),
             // A refusal speaks of this attempt only. Had an earlier one been stored, another copy, under new sequences or in parts, would be stored a second time.
             error if maybe_stored && !error.is_retriable() => {
-                self.drop_front(id, ProduceFault::OutcomeUnknown)
+                self.drop_front(id, ProduceFault::OutcomeUnknown);
             }
             ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => {
                 if !accumulator.split_front() {

@@ -34,10 +34,13 @@ pub struct ColdRecord {
     pub headers: Vec<(Bytes, Option<Bytes>)>,
 }
 
+/// Decides by key and headers whether a record is wanted.
+pub type RecordMatcher = Box<dyn Fn(Option<&[u8]>, HeaderIter<'_>) -> bool>;
+
 /// What to look for.
 pub struct ColdQuery {
     /// Whether a record is wanted, by its key and headers.
-    pub matches: Box<dyn Fn(Option<&[u8]>, HeaderIter<'_>) -> bool>,
+    pub matches: RecordMatcher,
     /// The partition to look in first.
     pub first: Option<usize>,
     /// Where to begin in each partition, if not at the log's start.

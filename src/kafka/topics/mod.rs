@@ -30,7 +30,7 @@ use crate::clock::Instant;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::placement::CoreId;
 use crate::runtime::{self};
-pub use cold::{ColdFault, ColdQuery, ColdRecord, find_cold};
+pub use cold::{ColdFault, ColdQuery, ColdRecord, RecordMatcher, find_cold};
 use floors::Floors;
 use owner::Owned;
 use poll_lane::PollLane;

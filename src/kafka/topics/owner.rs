@@ -107,7 +107,7 @@ impl Topics {
                 .settle(before, store.charged_bytes());
             decoded.broken.is_some()
         };
-        self.broadcast(&fetched.key, updates);
+        self.broadcast(&fetched.key, &updates);
         self.relieve_budget();
         broken
     }
@@ -119,11 +119,11 @@ impl Topics {
             store.reset(start_offset, &mut updates);
         }
         self.inner.floors.floor(&key.0, key.1).reset();
-        self.broadcast(key, updates);
+        self.broadcast(key, &updates);
     }
 
     /// Passes updates on to all subscribers.
-    pub(super) fn broadcast(&self, key: &PartitionKey, updates: Vec<Update>) {
+    pub(super) fn broadcast(&self, key: &PartitionKey, updates: &[Update]) {
         if updates.is_empty() {
             return;
         }
@@ -209,7 +209,11 @@ impl Topics {
     /// Sends what waits in all outboxes; says whether something is left.
     pub(super) fn flush_outboxes(&self) -> bool {
         let keys: Vec<PartitionKey> = self.inner.owned.borrow().keys().cloned().collect();
-        keys.iter().fold(false, |left, key| self.flush(key) || left)
+        let mut left = false;
+        for key in &keys {
+            left |= self.flush(key);
+        }
+        left
     }
 
     /// Brings the stores under the budget.
@@ -253,7 +257,7 @@ impl Topics {
             by_partition.entry(key).or_default().push(update);
         }
         for (key, updates) in by_partition {
-            self.broadcast(&key, updates);
+            self.broadcast(&key, &updates);
         }
     }
 }

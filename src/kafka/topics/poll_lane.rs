@@ -107,7 +107,7 @@ async fn run(topics: Topics, broker: i32, lane: Rc<PollLane>) {
                 match outcome {
                     FetchOutcome::Partitions(fetched) => take(&topics, &lane, &fetched).await,
                     FetchOutcome::SessionLost(error) => {
-                        tracing::debug!(broker, %error, "fetch session lost, starting another")
+                        tracing::debug!(broker, %error, "fetch session lost, starting another");
                     }
                 }
             }

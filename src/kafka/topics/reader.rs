@@ -207,16 +207,15 @@ impl Topics {
         read: impl FnOnce(&PartitionView) -> R,
     ) -> Option<R> {
         let partitions = reader.partitions.borrow();
-        match &partitions.get(partition)?.view {
-            Some(view) => Some(read(view)),
-            None => {
-                let key = (reader.name.clone(), i32::try_from(partition).ok()?);
-                self.inner
-                    .stores
-                    .borrow()
-                    .get(&key)
-                    .map(|store| read(store.view()))
-            }
+        if let Some(view) = &partitions.get(partition)?.view {
+            Some(read(view))
+        } else {
+            let key = (reader.name.clone(), i32::try_from(partition).ok()?);
+            self.inner
+                .stores
+                .borrow()
+                .get(&key)
+                .map(|store| read(store.view()))
         }
     }
 
@@ -273,12 +272,11 @@ impl Topics {
         own: impl FnOnce(&mut crate::kafka::cache::PartitionStore) -> R,
     ) -> Option<R> {
         let mut partitions = reader.partitions.borrow_mut();
-        match &mut partitions.get_mut(partition)?.view {
-            Some(view) => Some(remote(view)),
-            None => {
-                let key = (reader.name.clone(), i32::try_from(partition).ok()?);
-                self.inner.stores.borrow_mut().get_mut(&key).map(own)
-            }
+        if let Some(view) = &mut partitions.get_mut(partition)?.view {
+            Some(remote(view))
+        } else {
+            let key = (reader.name.clone(), i32::try_from(partition).ok()?);
+            self.inner.stores.borrow_mut().get_mut(&key).map(own)
         }
     }
 

@@ -155,7 +155,7 @@ impl FetchRequest {
                 None => {}
                 // Only a key's own partition is sure to have its record: elsewhere another one, that is cached, does as well.
                 Some(missing @ SingleOutcome::NotCached { .. }) if home != Some(partition) => {
-                    gap = gap.or(Some(missing))
+                    gap = gap.or(Some(missing));
                 }
                 Some(outcome) => return outcome,
             }

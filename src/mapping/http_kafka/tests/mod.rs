@@ -26,8 +26,7 @@ fn server(http: &str, mapping: &str) -> Arc<HttpServer> {
         lines
             .trim()
             .lines()
-            .map(|line| format!("    {line}\n"))
-            .collect::<String>()
+            .fold(String::new(), |text, line| text + "    " + line + "\n")
     };
     let text = FRAME
         .replace("    HTTP\n", &indented(http))
@@ -41,10 +40,9 @@ fn server(http: &str, mapping: &str) -> Arc<HttpServer> {
 
 /// A server that leads everything to an `http-kafka` binding with these routes.
 fn mapping(routes: &[&str]) -> Arc<HttpServer> {
-    let routes: String = routes
-        .iter()
-        .map(|route| format!("  - {{exit: cache_client, {route}}}\n"))
-        .collect();
+    let routes = routes.iter().fold(String::new(), |text, route| {
+        text + "  - {exit: cache_client, " + route + "}\n"
+    });
     server("exit: mapping", &format!("routes:\n{routes}"))
 }
 
@@ -205,7 +203,7 @@ impl Topic {
         }
         if !records.is_empty() {
             let batch = Batch::parse(batch.finish(-1, -1, -1).freeze()).unwrap();
-            let mut header = batch.header.clone();
+            let mut header = batch.header;
             header.base_offset = store.next_offset();
             let mut builder = store.builder();
             builder
