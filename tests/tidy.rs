@@ -43,7 +43,7 @@ struct File {
 impl File {
     fn is_source(&self) -> bool {
         self.path.starts_with("src/")
-            && std::path::Path::new(&self.path)
+            && Path::new(&self.path)
                 .extension()
                 .is_some_and(|extension| extension == "rs")
     }
@@ -188,7 +188,7 @@ fn unsafe_code_is_in_one_file() {
     // This file has it in strings, and the peers are packages of their own, outside the workspace.
     let exempt = ["src/runtime/ring.rs", "tests/tidy.rs"];
     let ours = files.iter().filter(|file| {
-        std::path::Path::new(&file.path)
+        Path::new(&file.path)
             .extension()
             .is_some_and(|extension| extension == "rs")
             && !file.path.starts_with("bench/peers/")
