@@ -130,7 +130,8 @@ launch() { # N
 wait_ready() { # N
   local dir deadline=$((SECONDS + patience)); dir=$(node_dir "$1")
   while ((SECONDS < deadline)); do
-    alive "$1" || { tail -20 "$dir/server.log" >&2; die "node $1 ended, see $dir/server.log"; }
+    # Not `alive`: between fork and exec the process does not look like a Kafka yet.
+    kill -0 "$(<"$(pid_file "$1")")" 2> /dev/null || { tail -20 "$dir/server.log" >&2; die "node $1 ended, see $dir/server.log"; }
     # the listener opens only once the broker is unfenced
     (exec 3<> "/dev/tcp/$host/$(node_port "$1")") 2> /dev/null && return
     sleep 0.2

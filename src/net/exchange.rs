@@ -329,11 +329,13 @@ impl Exchange {
             }
         }
         let floor_until = since + READ_YOUR_WRITES_WAIT;
+        let mut is_behind = false;
         if !has_reached_floors(topics, &open, request) {
             if now < floor_until {
                 return wait(wake_at, floor_until);
             }
             count(&service.counters.reads_behind);
+            is_behind = true;
         }
         let view = topics.cached(&open);
         if request.merge {
@@ -359,6 +361,10 @@ impl Exchange {
         }
         match request.single(&view) {
             SingleOutcome::Answer(answer) => Step::Respond(answer),
+            // What was acknowledged and is not read yet must not pass for missing.
+            SingleOutcome::NotFound if is_behind => {
+                Step::Fail(RequestError::Warming { topic: name() })
+            }
             SingleOutcome::NotFound => Step::Fail(RequestError::NotFound),
             SingleOutcome::Warming if now < warm_until => wait(wake_at, warm_until),
             SingleOutcome::Warming => Step::Fail(RequestError::Warming { topic: name() }),
