@@ -62,6 +62,52 @@ pub(super) enum Step {
     Abort,
 }
 
+/// A read that cannot be answered yet, and until when it waits for a change of its topic.
+struct Waiting {
+    reader: Rc<TopicReader>,
+    until: Instant,
+}
+
+/// What the cache says to a read.
+enum CacheAnswer {
+    Whole(Box<Answer>),
+    Collection(ResponseHead, Collection),
+    NotFound,
+    Warming,
+    TooMany,
+    CollectionNotCached,
+    ItemNotCached,
+}
+
+impl CacheAnswer {
+    fn of_item(outcome: SingleOutcome) -> Self {
+        match outcome {
+            SingleOutcome::Answer(answer) => Self::Whole(answer),
+            SingleOutcome::NotFound => Self::NotFound,
+            SingleOutcome::Warming => Self::Warming,
+            SingleOutcome::NotCached { .. } => Self::ItemNotCached,
+        }
+    }
+
+    fn of_collection(
+        topics: &Topics,
+        reader: &Rc<TopicReader>,
+        request: &FetchRequest,
+        view: &CachedPartitions<'_>,
+    ) -> Self {
+        match Collection::open(topics, reader, request, view) {
+            Ok((head, Some(collection))) => Self::Collection(head, collection),
+            Ok((head, None)) => Self::Whole(Box::new(Answer {
+                head,
+                body: Body::Empty,
+            })),
+            Err(Refused::Warming) => Self::Warming,
+            Err(Refused::TooMany) => Self::TooMany,
+            Err(Refused::NotCached) => Self::CollectionNotCached,
+        }
+    }
+}
+
 type ColdRead = Pin<Box<dyn Future<Output = Result<Option<ColdRecord>, ColdFault>>>>;
 
 enum State {
@@ -280,108 +326,105 @@ impl Exchange {
 
     fn poll_reading(&mut self, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) -> Step {
         let topics = &service.topics[self.resolved.cluster];
-        let (
-            Action::Fetch(request),
-            State::Reading {
-                reader,
-                since,
-                wake_at,
-            },
-        ) = (&self.resolved.action, &mut self.state)
-        else {
-            return Step::Pending;
-        };
-        let opened = match reader.clone() {
-            Some(reader) => Some(reader),
-            None => topics.reader(&self.resolved.topic, now),
-        };
-        let Some(open) = opened else {
-            return Step::Fail(RequestError::TopicUnavailable {
-                topic: self.resolved.topic.clone(),
-                reason: None,
-            });
-        };
-        *reader = Some(open.clone());
-        let since = *since;
-        let name = || self.resolved.topic.clone();
-        let wait = |wake_at: &mut Instant, until: Instant| {
-            open.wait(notify);
-            *wake_at = until;
-            Step::Pending
-        };
-        let warm_until = since + WARM_WAIT.min(self.resolved.timeout);
-        match open.state() {
-            TopicState::Open => {}
-            TopicState::Opening | TopicState::Unknown(_) if now < warm_until => {
-                return wait(wake_at, warm_until);
-            }
-            TopicState::Opening => {
-                return Step::Fail(RequestError::TopicUnavailable {
-                    topic: name(),
-                    reason: None,
-                });
-            }
-            TopicState::Unknown(error) => {
-                return Step::Fail(RequestError::TopicUnavailable {
-                    topic: name(),
-                    reason: Some(error),
-                });
-            }
-        }
-        let floor_until = since + READ_YOUR_WRITES_WAIT;
-        let mut is_behind = false;
-        if !has_reached_floors(topics, &open, request) {
-            if now < floor_until {
-                return wait(wake_at, floor_until);
-            }
-            count(&service.counters.reads_behind);
-            is_behind = true;
-        }
-        let view = topics.cached(&open);
-        if request.merge {
-            return match Collection::open(topics, &open, request, &view) {
-                Ok((head, Some(collection))) => {
-                    self.state = State::Streaming { collection };
-                    Step::Begin(head)
+        match self.ask_cache(topics, service, now) {
+            Ok(step) => {
+                // A cold read has to be polled to begin; the connection's next turn does.
+                if matches!(self.state, State::Cold { .. }) {
+                    notify.notify();
                 }
-                Ok((head, None)) => Step::Respond(Box::new(Answer {
-                    head,
-                    body: Body::Empty,
-                })),
-                Err(Refused::Warming) if now < warm_until => wait(wake_at, warm_until),
-                Err(Refused::Warming) => Step::Fail(RequestError::Warming { topic: name() }),
-                Err(Refused::TooMany) => {
-                    Step::Fail(RequestError::CollectionsOverloaded { topic: name() })
-                }
-                Err(Refused::NotCached) => Step::Fail(RequestError::NotCached {
-                    topic: name(),
-                    budget_bytes: topics.budget_bytes(),
-                }),
-            };
-        }
-        match request.single(&view) {
-            SingleOutcome::Answer(answer) => Step::Respond(answer),
-            // What was acknowledged and is not read yet must not pass for missing.
-            SingleOutcome::NotFound if is_behind => {
-                Step::Fail(RequestError::Warming { topic: name() })
+                step
             }
-            SingleOutcome::NotFound => Step::Fail(RequestError::NotFound),
-            SingleOutcome::Warming if now < warm_until => wait(wake_at, warm_until),
-            SingleOutcome::Warming => Step::Fail(RequestError::Warming { topic: name() }),
-            SingleOutcome::NotCached { .. } => {
-                let until = self.accepted + self.resolved.timeout;
-                let read = Box::pin(find_cold(
-                    topics.clone(),
-                    open.clone(),
-                    cold_query(request, &view),
-                    until,
-                ));
-                self.state = State::Cold { reader: open, read };
-                // Polled at once by the caller's next round: the future has to be started.
-                notify.notify();
+            Err(Waiting { reader, until }) => {
+                reader.wait(notify);
+                if let State::Reading { wake_at, .. } = &mut self.state {
+                    *wake_at = until;
+                }
                 Step::Pending
             }
         }
+    }
+
+    /// The cache's answer, or for what to wait.
+    fn ask_cache(
+        &mut self,
+        topics: &Topics,
+        service: &Rc<Service>,
+        now: Instant,
+    ) -> Result<Step, Waiting> {
+        let (Action::Fetch(request), State::Reading { reader, since, .. }) =
+            (&self.resolved.action, &mut self.state)
+        else {
+            return Ok(Step::Pending);
+        };
+        let opened = reader
+            .clone()
+            .or_else(|| topics.reader(&self.resolved.topic, now));
+        let name = || self.resolved.topic.clone();
+        let unavailable = |reason| {
+            Step::Fail(RequestError::TopicUnavailable {
+                topic: name(),
+                reason,
+            })
+        };
+        let Some(open) = opened else {
+            return Ok(unavailable(None));
+        };
+        *reader = Some(open.clone());
+        let warm_until = *since + WARM_WAIT.min(self.resolved.timeout);
+        let floor_until = *since + READ_YOUR_WRITES_WAIT;
+        let wait = |until: Instant| Waiting {
+            reader: open.clone(),
+            until,
+        };
+        match open.state() {
+            TopicState::Open => {}
+            TopicState::Opening | TopicState::Unknown(_) if now < warm_until => {
+                return Err(wait(warm_until));
+            }
+            TopicState::Opening => return Ok(unavailable(None)),
+            TopicState::Unknown(error) => return Ok(unavailable(Some(error))),
+        }
+        let is_behind = !has_reached_floors(topics, &open, request);
+        if is_behind && now < floor_until {
+            return Err(wait(floor_until));
+        }
+        if is_behind {
+            count(&service.counters.reads_behind);
+        }
+        let view = topics.cached(&open);
+        let outcome = if request.merge {
+            CacheAnswer::of_collection(topics, &open, request, &view)
+        } else {
+            CacheAnswer::of_item(request.single(&view))
+        };
+        Ok(match outcome {
+            CacheAnswer::Whole(answer) => Step::Respond(answer),
+            CacheAnswer::Collection(head, collection) => {
+                self.state = State::Streaming { collection };
+                Step::Begin(head)
+            }
+            // What was acknowledged and is not read yet must not pass for missing.
+            CacheAnswer::NotFound if is_behind => {
+                Step::Fail(RequestError::Warming { topic: name() })
+            }
+            CacheAnswer::NotFound => Step::Fail(RequestError::NotFound),
+            CacheAnswer::Warming if now < warm_until => return Err(wait(warm_until)),
+            CacheAnswer::Warming => Step::Fail(RequestError::Warming { topic: name() }),
+            CacheAnswer::TooMany => {
+                Step::Fail(RequestError::CollectionsOverloaded { topic: name() })
+            }
+            CacheAnswer::CollectionNotCached => Step::Fail(RequestError::NotCached {
+                topic: name(),
+                budget_bytes: topics.budget_bytes(),
+            }),
+            CacheAnswer::ItemNotCached => {
+                let until = self.accepted + self.resolved.timeout;
+                let query = cold_query(request, &view);
+                let read = Box::pin(find_cold(topics.clone(), open.clone(), query, until));
+                self.state = State::Cold { reader: open, read };
+                Step::Pending
+            }
+        })
     }
 
     fn poll_cold(
