@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::CoreMessage;
 use crate::clock::Instant;
-use crate::config::{Cluster, Plan, With};
+use crate::config::{Cluster, HttpKafkaRoute, Plan, With};
 use crate::kafka::client::{Client, NewTopic};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::topics::Topics;
@@ -152,53 +152,40 @@ async fn described(
     None
 }
 
-/// The topics that some route reads by key, each once.
-pub fn keyed_topics(plan: &Plan) -> Vec<(usize, String)> {
-    let mut keyed = Vec::new();
-    for binding in plan
-        .listeners
-        .iter()
-        .flat_map(|listener| &listener.routes)
+/// Every http-kafka route that a listener leads to.
+fn mapped_routes(plan: &Plan) -> impl Iterator<Item = &HttpKafkaRoute> {
+    let servers = plan.listeners.iter().flat_map(|listener| &listener.routes);
+    servers
         .flat_map(|route| &route.exit.routes)
-        .map(|route| &route.exit)
-    {
-        for route in &binding.routes {
-            if let With::Fetch {
-                topic,
-                filters,
-                merge: false,
-            } = &route.with
-                && filters.iter().any(|filter| filter.key.is_some())
-                && let Some(name) = topic.as_literal()
-            {
-                keyed.push((route.cluster, name.to_owned()));
-            }
+        .flat_map(|route| &route.exit.routes)
+}
+
+fn each_once(mut topics: Vec<(usize, String)>) -> Vec<(usize, String)> {
+    topics.sort();
+    topics.dedup();
+    topics
+}
+
+/// The topics that some route reads by key, each once, with their cluster.
+pub fn keyed_topics(plan: &Plan) -> Vec<(usize, String)> {
+    let keyed = mapped_routes(plan).filter_map(|route| match &route.with {
+        With::Fetch {
+            topic,
+            filters,
+            merge: false,
+        } if filters.iter().any(|filter| filter.key.is_some()) => {
+            Some((route.cluster, topic.as_literal()?.to_owned()))
         }
-    }
-    keyed.sort();
-    keyed.dedup();
-    keyed
+        With::Fetch { .. } | With::Produce { .. } => None,
+    });
+    each_once(keyed.collect())
 }
 
 /// The topics that some route writes to, each once: their metadata is fetched before the first request needs it.
 pub(super) fn produced_topics(plan: &Plan) -> Vec<(usize, String)> {
-    let mut produced = Vec::new();
-    for binding in plan
-        .listeners
-        .iter()
-        .flat_map(|listener| &listener.routes)
-        .flat_map(|route| &route.exit.routes)
-        .map(|route| &route.exit)
-    {
-        for route in &binding.routes {
-            if let With::Produce { topic, .. } = &route.with
-                && let Some(name) = topic.as_literal()
-            {
-                produced.push((route.cluster, name.to_owned()));
-            }
-        }
-    }
-    produced.sort();
-    produced.dedup();
-    produced
+    let produced = mapped_routes(plan).filter_map(|route| match &route.with {
+        With::Produce { topic, .. } => Some((route.cluster, topic.as_literal()?.to_owned())),
+        With::Fetch { .. } => None,
+    });
+    each_once(produced.collect())
 }
