@@ -26,6 +26,8 @@ use sluice::runtime::{CoreStart, sleep, start_cores};
 const QUEUE_MAX: usize = 4096;
 /// Longer than any core spins before it sleeps.
 const PAUSE: Duration = Duration::from_micros(200);
+/// Far longer than all round trips take.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 type Queues = Arc<Mailbox<CacheMessage>>;
 
@@ -130,8 +132,12 @@ fn ping_pong(message: &CacheMessage, round_trips: usize) -> Result<(), Box<dyn E
             Box::new(main) as Box<_>
         })
         .collect();
-    start_cores(&CoreSet::Unpinned(2), mains)?.join()?;
-    let mut nanos = results.recv()?;
+    let cores = start_cores(&CoreSet::Unpinned(2), mains)?;
+    // A core that sleeps over a message would sleep for ever: nothing else happens here.
+    let mut nanos = results
+        .recv_timeout(PATIENCE)
+        .map_err(|_| "a core slept over a message: its wake-up was lost")?;
+    cores.join()?;
     nanos.sort_unstable();
     let at = |per_mille: usize| nanos[(nanos.len() - 1) * per_mille / 1000] / 1000;
     println!(

@@ -6,9 +6,11 @@
 
 use super::mistake::{At, Spot};
 
-/// Around the number of an unresolved variable; private-use characters, which no configuration has.
+/// Around the number of an unresolved variable; private-use characters. The first is refused where a configuration has it itself,
+/// or its values would be taken for ones that are reported already.
 const MARK_START: char = '\u{E000}';
 const MARK_END: char = '\u{E001}';
+const RESERVED: &str = "the character U+E000 cannot stand here";
 
 /// A text with its variables replaced.
 #[derive(Debug)]
@@ -50,9 +52,14 @@ impl Source {
             secrets: Vec::new(),
         };
         let mut copied = 0;
-        while let Some(found) = original[copied..].find("${{") {
+        while let Some(found) = next_of_interest(&original[copied..]) {
             let start = copied + found;
             source.text.push_str(&original[copied..start]);
+            if original[start..].starts_with(MARK_START) {
+                copied = start + MARK_START.len_utf8();
+                source.mark(start, copied, RESERVED.to_owned());
+                continue;
+            }
             let line_end = original[start..]
                 .find('\n')
                 .map_or(original.len(), |length| start + length);
@@ -71,31 +78,36 @@ impl Source {
 
     fn replace(&mut self, start: usize, end: usize, env: &dyn Fn(&str) -> Option<String>) {
         let expression = self.original[start + 3..end - 2].trim().to_owned();
-        let piece_start = self.text.len();
         match resolve(&expression, env) {
             Ok(value) => {
                 if names_a_secret(&expression) {
                     self.secrets.push(value.clone());
                 }
-                self.text.push_str(&value);
+                self.put(start, end, &value);
             }
-            Err(message) => {
-                self.text.push(MARK_START);
-                self.text.push_str(&self.unresolved.len().to_string());
-                self.text.push(MARK_END);
-                self.unresolved.push(Unresolved {
-                    original: start,
-                    message,
-                });
-            }
+            Err(message) => self.mark(start, end, message),
         }
-        let piece = Piece {
-            start: piece_start,
+    }
+
+    /// Puts what will be a mistake, if it ends up in a value, in the place of `start..end` of the original.
+    fn mark(&mut self, start: usize, end: usize, message: String) {
+        let marker = format!("{MARK_START}{}{MARK_END}", self.unresolved.len());
+        self.unresolved.push(Unresolved {
+            original: start,
+            message,
+        });
+        self.put(start, end, &marker);
+    }
+
+    fn put(&mut self, original_start: usize, original_end: usize, text: &str) {
+        let start = self.text.len();
+        self.text.push_str(text);
+        self.pieces.push(Piece {
+            start,
             end: self.text.len(),
-            original_start: start,
-            original_end: end,
-        };
-        self.pieces.push(piece);
+            original_start,
+            original_end,
+        });
     }
 
     /// The text for the YAML parser.
@@ -161,6 +173,14 @@ pub(super) fn names_a_secret(name: &str) -> bool {
         .any(|word| name.contains(word))
 }
 
+/// Where the next variable begins, or the next character that looks like a marker.
+fn next_of_interest(text: &str) -> Option<usize> {
+    let mut letters = text.char_indices();
+    let is_found =
+        |&(at, letter): &(usize, char)| letter == MARK_START || text[at..].starts_with("${{");
+    letters.find(is_found).map(|(at, _)| at)
+}
+
 fn resolve(expression: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let Some(name) = expression.strip_prefix("env.") else {
         return Err(format!(
@@ -168,6 +188,9 @@ fn resolve(expression: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Str
         ));
     };
     match env(name) {
+        Some(value) if value.contains(MARK_START) => {
+            Err(format!("environment variable `{name}`: {RESERVED}"))
+        }
         Some(value) if !value.is_empty() => Ok(value),
         Some(_) => Err(format!("environment variable `{name}` is empty")),
         None => Err(format!("environment variable `{name}` is not set")),
@@ -261,6 +284,26 @@ mod tests {
         );
         assert!(source.text().ends_with("${{ open\n}}"));
         assert_eq!(source.locate(Spot::Original(17)), at(1, 17));
+    }
+
+    #[test]
+    fn a_character_that_looks_like_a_marker_is_a_mistake_and_no_marker() {
+        let env = |_: &str| Some("a\u{E000}0\u{E001}".to_owned());
+        let source = Source::substitute("t\u{E000}cp\u{E001}: ${{env.MARKED}}", &env);
+        let found: Vec<_> = source
+            .unresolved_in(source.text())
+            .map(|one| (one.original, one.message.as_str()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (1, RESERVED),
+                (
+                    11,
+                    "environment variable `MARKED`: the character U+E000 cannot stand here"
+                ),
+            ]
+        );
     }
 
     #[test]

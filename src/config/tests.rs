@@ -505,6 +505,19 @@ fn what_is_odd_is_a_warning_with_its_place() {
     assert_eq!(warnings, expected);
 }
 
+/// Found by the fuzzer: a value with the loader's own marker was taken for one that had been reported.
+#[test]
+fn a_value_with_a_private_character_is_not_passed_over() {
+    let text = edited(&[("type: tcp", "type: t\u{e000}cp")]);
+    assert!(
+        refusal(&text).starts_with(
+            "zilla.yaml:5:12: bindings.north.type: the character U+E000 cannot stand here"
+        ),
+        "{}",
+        refusal(&text)
+    );
+}
+
 #[test]
 fn no_text_makes_the_loader_panic() {
     let file = &yaml_files("config")[0];

@@ -34,8 +34,9 @@ use placement::{CoreId, CoreSet};
 const IO_MEMORY_BYTES: usize = 64 << 10;
 /// Entries of each submission ring.
 const RING_DEPTH: usize = 1024;
-/// How long a task may run before the executor looks at the rings again. The default of 100 ms starves other cores' messages that long.
-const PREEMPT_TIMER: Duration = Duration::from_millis(1);
+/// How long tasks may run before the executor looks at the rings again. The default of 100 ms starves other cores' messages that long; at 1 ms the timer often
+/// expires before the first task runs, and then glommio 0.9 parks with tasks ready (see [`ring`]).
+const PREEMPT_TIMER: Duration = Duration::from_millis(10);
 
 /// How long an executor may take to run its first task.
 const START_WAIT: Duration = Duration::from_secs(10);

@@ -55,11 +55,7 @@ pub(super) async fn run(client: Client, broker: i32, ready: Rc<Notify>) {
         let Some(open) = connection.as_mut() else {
             continue;
         };
-        let outcome = if client.inner.producer.borrow().wants_identity() {
-            identify(&client, open).await
-        } else {
-            send_ready(&client, broker, open).await
-        };
+        let outcome = identify_and_send(&client, broker, open).await;
         used_at = runtime::now();
         if let Err(fault) = outcome {
             tracing::warn!(broker, %fault, "produce connection lost");
@@ -106,6 +102,19 @@ async fn connect(client: &Client, broker: i32, is_first: bool) -> Option<Connect
     };
     client.drain_producer();
     connection
+}
+
+async fn identify_and_send(
+    client: &Client,
+    broker: i32,
+    connection: &mut Connection,
+) -> Result<(), ConnectionFault> {
+    let wants_identity = client.inner.producer.borrow().wants_identity();
+    if wants_identity {
+        identify(client, connection).await?;
+    }
+    // Also without an id: records that ask for less than all acknowledgements need none.
+    send_ready(client, broker, connection).await
 }
 
 async fn identify(client: &Client, connection: &mut Connection) -> Result<(), ConnectionFault> {

@@ -47,15 +47,6 @@ fn read(bytes: Bytes) {
 }
 
 fn read_batch(batch: &Batch) {
-    if let Some((low, high)) = split(batch.bytes()) {
-        let halves = [low, high].map(|half| {
-            Batch::parse(half)
-                .expect("a half is a batch")
-                .header
-                .record_count
-        });
-        assert_eq!(halves[0] + halves[1], batch.header.record_count);
-    }
     let Ok(inflated) = batch.inflate(INFLATED_BYTES_MAX) else {
         return;
     };
@@ -177,6 +168,15 @@ fn write(data: &[u8]) {
         })
         .collect();
     assert_eq!(read, records);
+    if let Some((low, high)) = split(batch.bytes()) {
+        let halves = [low, high].map(|half| {
+            Batch::parse(half)
+                .expect("a half is a batch")
+                .header
+                .record_count
+        });
+        assert_eq!(halves[0] + halves[1], batch.header.record_count);
+    }
 }
 
 /// Takes what is to be written from the input.
