@@ -127,6 +127,8 @@ enum State {
     Cold {
         reader: Rc<TopicReader>,
         read: ColdRead,
+        /// Where the cache began when the reading did: it has to be asked again from there on.
+        searched_below: Vec<i64>,
     },
     /// A collection is being written.
     Streaming { collection: Collection },
@@ -421,7 +423,12 @@ impl Exchange {
                 let until = self.accepted + self.resolved.timeout;
                 let query = cold_query(request, &view);
                 let read = Box::pin(find_cold(topics.clone(), open.clone(), query, until));
-                self.state = State::Cold { reader: open, read };
+                let searched_below = cache_starts(&view);
+                self.state = State::Cold {
+                    reader: open,
+                    read,
+                    searched_below,
+                };
                 Step::Pending
             }
         })
@@ -434,8 +441,14 @@ impl Exchange {
         now: Instant,
     ) -> Step {
         let topics = &service.topics[self.resolved.cluster];
-        let (Action::Fetch(request), State::Cold { reader, read }) =
-            (&self.resolved.action, &mut self.state)
+        let (
+            Action::Fetch(request),
+            State::Cold {
+                reader,
+                read,
+                searched_below,
+            },
+        ) = (&self.resolved.action, &mut self.state)
         else {
             return Step::Pending;
         };
@@ -452,13 +465,19 @@ impl Exchange {
                 Step::Fail(RequestError::ColdReadFailed { topic })
             }
             Poll::Ready(Ok(found)) => {
-                let cursor = request.cursor(&topics.cached(reader));
+                let cached = topics.cached(reader);
                 let Some(record) = found else {
-                    return match request.nothing_found(cursor.as_ref()) {
+                    return match request.single_beyond(&cached, searched_below) {
                         SingleOutcome::Answer(answer) => Step::Respond(answer),
-                        _ => Step::Fail(RequestError::NotFound),
+                        SingleOutcome::NotFound => Step::Fail(RequestError::NotFound),
+                        SingleOutcome::Warming => Step::Fail(RequestError::Warming { topic }),
+                        // More was let go of meanwhile, unseen: not found cannot be said.
+                        SingleOutcome::NotCached { .. } => {
+                            Step::Fail(RequestError::ColdReadFailed { topic })
+                        }
                     };
                 };
+                let cursor = request.cursor(&cached);
                 let headers = record
                     .headers
                     .iter()
@@ -474,6 +493,14 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Where the cache of each partition begins.
+fn cache_starts(topic: &CachedPartitions<'_>) -> Vec<i64> {
+    let start = |partition| topic.with_view(partition, PartitionView::evicted_below);
+    (0..topic.partition_count())
+        .map(|partition| start(partition).unwrap_or(0))
+        .collect()
 }
 
 fn cold_query(request: &FetchRequest, topic: &CachedPartitions<'_>) -> ColdQuery {

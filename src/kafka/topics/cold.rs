@@ -98,6 +98,7 @@ pub async fn find_cold(
             end: bounds.1,
             newest: reader.policy().compact,
             found: None,
+            found_key: None,
         };
         let Ok(number) = i32::try_from(partition) else {
             continue;
@@ -150,6 +151,7 @@ struct ColdScan {
     end: i64,
     newest: bool,
     found: Option<ColdRecord>,
+    found_key: Option<Bytes>,
 }
 
 impl ColdScan {
@@ -191,6 +193,11 @@ impl ColdScan {
                             value: record.value.map(copy),
                             headers,
                         });
+                        self.found_key = record.key.map(copy);
+                    } else if wanted && self.newest && self.found_key.as_deref() == record.key {
+                        // A newer record of the key does not match: the older one no longer counts.
+                        self.found = None;
+                        self.found_key = None;
                     }
                 }
             }
