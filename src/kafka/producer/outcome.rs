@@ -2,7 +2,7 @@
 
 use kafka_protocol::protocol::StrBytes;
 
-use super::accumulator::EpochBump;
+use super::accumulator::{Accumulator, EpochBump};
 use super::{AccumulatorId, Batch, ErrorCode, Instant, Producer, TopicId};
 
 /// The acknowledgement a route asks for (`with.acks`).
@@ -178,17 +178,25 @@ impl<T> Producer<T> {
         accumulator.back_off(now, &self.limits);
     }
 
-    fn stored(&mut self, id: AccumulatorId, base_offset: i64) {
+    /// The front batch is settled, one way or the other: the next one starts without waiting.
+    fn take_front(&mut self, id: AccumulatorId) -> Option<Batch<T>> {
         let accumulator = &mut self.accumulators[id];
-        let Some(batch) = accumulator.batches.pop_front() else {
-            return;
-        };
+        let batch = accumulator.batches.pop_front()?;
         accumulator.attempts = 0;
         accumulator.retry_at = Instant::ZERO;
         self.queued_bytes -= batch.charged;
-        let partition = accumulator.partition;
+        Some(batch)
+    }
+
+    fn stored(&mut self, id: AccumulatorId, base_offset: i64) {
+        let Some(batch) = self.take_front(id) else {
+            return;
+        };
+        let Accumulator {
+            topic, partition, ..
+        } = self.accumulators[id];
         if base_offset >= 0 {
-            let topic = self.topics[accumulator.topic.0].name.clone();
+            let topic = self.topics[topic.0].name.clone();
             let next_offset = base_offset.saturating_add_unsigned(batch.waiters.len() as u64);
             self.outputs.push_back(Output::Acked {
                 topic,
@@ -210,13 +218,9 @@ impl<T> Producer<T> {
 
     /// Gives the front batch up. Its sequences may or may not be used, so the partition goes on with a new epoch, which also keeps a late copy of it out.
     fn drop_front(&mut self, id: AccumulatorId, fault: ProduceFault) {
-        let accumulator = &mut self.accumulators[id];
-        let Some(batch) = accumulator.batches.pop_front() else {
+        let Some(batch) = self.take_front(id) else {
             return;
         };
-        accumulator.attempts = 0;
-        accumulator.retry_at = Instant::ZERO;
-        self.queued_bytes -= batch.charged;
         self.tell(batch, fault);
         self.bump_epoch(id);
     }
