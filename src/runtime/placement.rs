@@ -28,6 +28,12 @@ pub fn partition_owner(topic: &str, partition: i32, cores: usize) -> CoreId {
     CoreId(usize::try_from(index).unwrap_or(0))
 }
 
+/// The core that knows who waits for the correlation id `id`, and which replies to it were seen.
+pub fn id_owner(id: &[u8], cores: usize) -> CoreId {
+    let index = hash(id, 0) % cores.max(1) as u64;
+    CoreId(usize::try_from(index).unwrap_or(0))
+}
+
 /// Which processors to run on (`--cores`).
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum CoreSet {

@@ -3,6 +3,7 @@
 //! A broker answers the requests of a connection in order, so that a long poll would hold up a write: each broker gets one connection for produce, one for
 //! polls, and a few for look-ups, opened when first needed.
 
+mod ends;
 mod lookup;
 mod metadata_task;
 mod produce_lane;
@@ -35,19 +36,41 @@ const TOPICS_MAX: usize = 10_000;
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
 
-/// Where a record's outcome is put, and who is woken.
-#[derive(Debug)]
+/// Where a record's outcome is put, and who is told.
 pub struct Delivery {
     outcome: Cell<Option<Result<Ack, ProduceFault>>>,
-    waiter: Rc<Notify>,
+    listener: Cell<Option<Listener>>,
+}
+
+enum Listener {
+    Notify(Rc<Notify>),
+    Callback(Box<dyn FnOnce(Result<Ack, ProduceFault>)>),
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Delivery")
+            .field("outcome", &self.outcome)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Delivery {
     /// A delivery that wakes `waiter` when it has its outcome.
     pub fn new(waiter: Rc<Notify>) -> Rc<Self> {
+        Self::with_listener(Listener::Notify(waiter))
+    }
+
+    /// A delivery that calls `callback` with its outcome, whoever is still there.
+    pub fn with_callback(callback: impl FnOnce(Result<Ack, ProduceFault>) + 'static) -> Rc<Self> {
+        Self::with_listener(Listener::Callback(Box::new(callback)))
+    }
+
+    fn with_listener(listener: Listener) -> Rc<Self> {
         Rc::new(Self {
             outcome: Cell::new(None),
-            waiter,
+            listener: Cell::new(Some(listener)),
         })
     }
 
@@ -56,9 +79,13 @@ impl Delivery {
         self.outcome.get()
     }
 
-    fn complete(&self, outcome: Result<Ack, ProduceFault>) {
+    pub(super) fn complete(&self, outcome: Result<Ack, ProduceFault>) {
         self.outcome.set(Some(outcome));
-        self.waiter.notify();
+        match self.listener.take() {
+            Some(Listener::Notify(waiter)) => waiter.notify(),
+            Some(Listener::Callback(callback)) => callback(outcome),
+            None => {}
+        }
     }
 }
 

@@ -2,9 +2,13 @@
 //!
 //! Rule: a batch that cannot be read is said and passed over; it must not stop the partition for ever, nor take the process down.
 
+use bytes::Bytes;
+
 use super::FetchedPartition;
 use crate::kafka::cache::ChunkBuilder;
-use crate::kafka::record_batch::{AbortedTransactions, Batch, Batches, DecodeError, Verdict};
+use crate::kafka::record_batch::{
+    AbortedTransactions, Batch, BatchHeader, Batches, DecodeError, Verdict,
+};
 
 /// Bytes that one batch may inflate to. Beyond, it is passed over: a broker lets through batches of `max.message.bytes` *compressed*.
 const INFLATED_BYTES_MAX: usize = 128 << 20;
@@ -16,21 +20,49 @@ pub struct Decoded {
     pub batches: usize,
     /// Batches passed over, each with its first offset and the reason.
     pub unreadable: Vec<(i64, DecodeError)>,
-    /// The rest of the response is garbage: fetch again from where the builder stands.
+    /// The rest of the response is garbage: fetch again from where the sink stands.
     pub broken: Option<DecodeError>,
 }
 
-/// Decodes what was fetched into `builder`.
-pub fn decode_into(builder: &mut ChunkBuilder, fetched: &FetchedPartition) -> Decoded {
+/// Where the committed batches of a partition go.
+pub trait BatchSink {
+    /// Takes a batch of data records with its inflated bytes. What lies below [`BatchSink::next_offset`] is known already and left out.
+    ///
+    /// # Errors
+    ///
+    /// If a record is malformed; nothing of the batch is taken then.
+    fn push_batch(&mut self, header: &BatchHeader, inflated: &Bytes) -> Result<(), DecodeError>;
+    /// Passes over what lies below `next_offset`.
+    fn skip_to(&mut self, next_offset: i64);
+    /// One past the last offset taken or passed over.
+    fn next_offset(&self) -> i64;
+}
+
+impl BatchSink for ChunkBuilder {
+    fn push_batch(&mut self, header: &BatchHeader, inflated: &Bytes) -> Result<(), DecodeError> {
+        Self::push_batch(self, header, inflated)
+    }
+
+    fn skip_to(&mut self, next_offset: i64) {
+        Self::skip_to(self, next_offset);
+    }
+
+    fn next_offset(&self) -> i64 {
+        Self::next_offset(self)
+    }
+}
+
+/// Decodes what was fetched into `sink`.
+pub fn decode_into(sink: &mut impl BatchSink, fetched: &FetchedPartition) -> Decoded {
     let mut decoded = Decoded::default();
     let mut transactions = AbortedTransactions::new(fetched.aborted.iter().copied());
     for batch in Batches::new(fetched.records.clone()) {
         match batch {
-            Ok(batch) => match take(builder, &mut transactions, &batch) {
+            Ok(batch) => match take(sink, &mut transactions, &batch) {
                 Ok(()) => decoded.batches += 1,
                 Err(error) => {
                     decoded.unreadable.push((batch.header.base_offset, error));
-                    builder.skip_to(batch.header.next_offset());
+                    sink.skip_to(batch.header.next_offset());
                 }
             },
             Err(error) => {
@@ -43,15 +75,18 @@ pub fn decode_into(builder: &mut ChunkBuilder, fetched: &FetchedPartition) -> De
 }
 
 fn take(
-    builder: &mut ChunkBuilder,
+    sink: &mut impl BatchSink,
     transactions: &mut AbortedTransactions,
     batch: &Batch,
 ) -> Result<(), DecodeError> {
     match transactions.handle_batch(batch)? {
         Verdict::Deliver => {
-            builder.push_batch(&batch.header, &batch.inflate(INFLATED_BYTES_MAX)?)?;
+            // Known already: a fetch from the middle of a batch brings all of it, and is not worth inflating when nothing of it is new.
+            if batch.header.next_offset() > sink.next_offset() {
+                sink.push_batch(&batch.header, &batch.inflate(INFLATED_BYTES_MAX)?)?;
+            }
         }
-        Verdict::SkipAborted | Verdict::SkipControl => builder.skip_to(batch.header.next_offset()),
+        Verdict::SkipAborted | Verdict::SkipControl => sink.skip_to(batch.header.next_offset()),
     }
     Ok(())
 }

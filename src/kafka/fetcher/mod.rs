@@ -3,7 +3,7 @@
 mod decode;
 mod session;
 
-pub use decode::{Decoded, decode_into};
+pub use decode::{BatchSink, Decoded, decode_into};
 pub use session::{
     FetchOutcome, FetchSession, FetchedPartition, PartitionKey, fetched_partitions, single_request,
 };

@@ -12,8 +12,6 @@
 mod cold;
 pub mod floors;
 mod owner;
-mod partition_task;
-mod poll_lane;
 mod reader;
 
 use std::cell::RefCell;
@@ -26,6 +24,7 @@ use std::time::Duration;
 use super::cache::{Budget, PartitionStore, Update};
 use super::client::Client;
 use super::fetcher::PartitionKey;
+use super::follow::Following;
 use crate::clock::Instant;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::placement::CoreId;
@@ -33,7 +32,6 @@ use crate::runtime::{self};
 pub use cold::{ColdFault, ColdQuery, ColdRecord, RecordMatcher, find_cold};
 use floors::Floors;
 use owner::Owned;
-use poll_lane::PollLane;
 pub use reader::{CachedPartitions, TopicReader, TopicState};
 
 /// How long a topic without readers is kept.
@@ -151,7 +149,7 @@ struct Inner {
     stores: RefCell<BTreeMap<PartitionKey, PartitionStore>>,
     owned: RefCell<BTreeMap<PartitionKey, Owned>>,
     budget: RefCell<Budget>,
-    lanes: RefCell<BTreeMap<i32, Rc<PollLane>>>,
+    following: Following<Topics>,
     /// Subscriptions that the owner's queue had no room for.
     unsent: RefCell<VecDeque<(CoreId, CacheMessage)>>,
     resending: runtime::notify::Notify,
@@ -172,7 +170,7 @@ impl Topics {
             stores: RefCell::default(),
             owned: RefCell::default(),
             budget: RefCell::new(Budget::new(parts.budget_bytes)),
-            lanes: RefCell::default(),
+            following: Following::default(),
             unsent: RefCell::default(),
             resending: runtime::notify::Notify::default(),
         });

@@ -1,12 +1,16 @@
 //! The partitions that this core owns: what is fetched goes into their stores, and from there to every core that reads them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
 use std::rc::Rc;
 
 use super::{CacheMessage, Topics};
-use crate::kafka::cache::Update;
+use crate::kafka::cache::{PartitionStore, Policy, Update};
+use crate::kafka::client::Client;
 use crate::kafka::fetcher::{FetchedPartition, PartitionKey, decode_into};
-use crate::runtime::notify::Notify;
+use crate::kafka::follow::{Following, Position, Sink, StartAt};
+use crate::kafka::metadata::Topic;
+use crate::runtime::deadline::Deadlines;
 use crate::runtime::placement::CoreId;
 use crate::runtime::{self};
 
@@ -19,11 +23,6 @@ const UPDATES_PER_MESSAGE_MAX: usize = 64;
 pub(super) struct Owned {
     /// The cores that read it.
     pub(super) subscribers: BTreeMap<CoreId, Outbox>,
-    /// Raised when its task has something to do: a new leader, an error, the end.
-    pub(super) kick: Rc<Notify>,
-    /// The topic was created anew, or the offset is out of range: begin again.
-    pub(super) reset_wanted: bool,
-    pub(super) topic_id: uuid::Uuid,
 }
 
 /// What has not reached a subscriber yet.
@@ -42,9 +41,6 @@ impl Topics {
             let started = !owned.contains_key(&key);
             let entry = owned.entry(key.clone()).or_insert_with(|| Owned {
                 subscribers: BTreeMap::new(),
-                kick: Rc::default(),
-                reset_wanted: false,
-                topic_id: uuid::Uuid::nil(),
             });
             entry.subscribers.insert(
                 reader,
@@ -56,7 +52,7 @@ impl Topics {
             started
         };
         if started {
-            runtime::spawn(super::partition_task::run(self.clone(), key));
+            Following::start(self, key);
         } else {
             self.flush(&key);
         }
@@ -70,16 +66,15 @@ impl Topics {
         };
         entry.subscribers.remove(&reader);
         if entry.subscribers.is_empty() {
-            entry.kick.notify();
             owned.remove(key);
+            self.inner.following.stop(key);
             let store = self.inner.stores.borrow_mut().remove(key);
             let freed = store.map_or(0, |store| store.charged_bytes());
             self.inner.budget.borrow_mut().settle(freed, 0);
         }
     }
 
-    /// Takes what was fetched; says whether the rest of the response was garbage.
-    pub(super) fn ingest(&self, fetched: &FetchedPartition) -> bool {
+    fn store_fetched(&self, fetched: &FetchedPartition) -> bool {
         let mut updates = Vec::new();
         let broken = {
             let mut stores = self.inner.stores.borrow_mut();
@@ -113,7 +108,7 @@ impl Topics {
     }
 
     /// Begins a partition again at `start_offset`.
-    pub(super) fn reset_store(&self, key: &PartitionKey, start_offset: i64) {
+    fn reset_store(&self, key: &PartitionKey, start_offset: i64) {
         let mut updates = Vec::new();
         if let Some(store) = self.inner.stores.borrow_mut().get_mut(key) {
             store.reset(start_offset, &mut updates);
@@ -259,5 +254,57 @@ impl Topics {
         for (key, updates) in by_partition {
             self.broadcast(&key, &updates);
         }
+    }
+}
+
+impl Sink for Topics {
+    fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
+    fn deadlines(&self) -> &Rc<Deadlines> {
+        &self.inner.deadlines
+    }
+
+    fn following(&self) -> &Following<Self> {
+        &self.inner.following
+    }
+
+    fn start_at(&self, _key: &PartitionKey) -> StartAt {
+        StartAt::Earliest
+    }
+
+    fn position(&self, key: &PartitionKey) -> Option<Position> {
+        self.inner.stores.borrow().get(key).map(|store| Position {
+            next_offset: store.next_offset(),
+            is_ready: store.view().is_ready(),
+        })
+    }
+
+    fn begin(&self, key: &PartitionKey, start_offset: i64, topic: &Topic) {
+        if self.inner.stores.borrow().contains_key(key) {
+            return self.reset_store(key, start_offset);
+        }
+        let policy = topic.policy.clone().unwrap_or_default();
+        let retention_ms = i64::try_from(policy.delete_retention.as_millis()).unwrap_or(i64::MAX);
+        let policy = Policy {
+            compact: policy.compact,
+            delete: policy.delete,
+        };
+        let store = PartitionStore::new(policy, start_offset, retention_ms);
+        self.inner.stores.borrow_mut().insert(key.clone(), store);
+    }
+
+    fn ingest(&self, fetched: &FetchedPartition) -> bool {
+        self.store_fetched(fetched)
+    }
+
+    /// Never: what does not fit is let go of.
+    fn is_full(&self, _key: &PartitionKey) -> bool {
+        false
+    }
+
+    fn room(&self, _key: &PartitionKey) -> impl Future<Output = ()> {
+        std::future::ready(())
     }
 }

@@ -1,0 +1,119 @@
+//! Where the partitions of a topic end, asked of their leaders (ListOffsets, KIP-79).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kafka_protocol::messages::ListOffsetsRequest;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+
+use super::Client;
+use crate::clock::Instant;
+use crate::kafka::error_code::ErrorCode;
+use crate::kafka::metadata::topic_name;
+use crate::runtime::notify::Notify;
+use crate::runtime::{self, with_deadline};
+
+/// ListOffsets' name for the end of a log.
+const LATEST: i64 = -1;
+/// Ends are those of committed transactions: the last stable offset.
+const READ_COMMITTED: i8 = 1;
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Client {
+    /// The last stable offset of every partition of `topic`, none older than this call; tried again until `until`, then `None`.
+    pub async fn end_offsets(&self, topic: &str, until: Instant) -> Option<Vec<i64>> {
+        let changed = std::rc::Rc::new(Notify::default());
+        let deadline = self.inner.deadlines.deadline();
+        self.on_change(&changed);
+        let ends = loop {
+            let left = until.saturating_duration_since(runtime::now());
+            if left.is_zero() {
+                break None;
+            }
+            if let Some(ends) = self.end_offsets_once(topic, left).await {
+                break Some(ends);
+            }
+            self.want(topic, false);
+            let again = until.min(runtime::now() + RETRY_INTERVAL);
+            let _ = with_deadline(&deadline, again, changed.notified()).await;
+        };
+        self.forget_change(&changed);
+        ends
+    }
+
+    async fn end_offsets_once(&self, topic: &str, timeout: Duration) -> Option<Vec<i64>> {
+        let leaders = self.topic(topic)?.leaders;
+        let mut by_broker: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+        for (partition, leader) in (0..).zip(&leaders) {
+            by_broker.entry((*leader)?).or_default().push(partition);
+        }
+        let mut ends = vec![None; leaders.len()];
+        let questions = by_broker
+            .into_iter()
+            .map(|(broker, partitions)| self.ends_at(broker, topic, partitions, timeout));
+        for answer in join_all(questions).await {
+            for (partition, end) in answer? {
+                *ends.get_mut(usize::try_from(partition).ok()?)? = Some(end);
+            }
+        }
+        // A topic without partitions is one that is not known.
+        ends.into_iter()
+            .collect::<Option<Vec<i64>>>()
+            .filter(|ends| !ends.is_empty())
+    }
+
+    async fn ends_at(
+        &self,
+        broker: i32,
+        topic: &str,
+        partitions: Vec<i32>,
+        timeout: Duration,
+    ) -> Option<Vec<(i32, i64)>> {
+        let partitions = partitions.into_iter().map(|partition| {
+            ListOffsetsPartition::default()
+                .with_partition_index(partition)
+                .with_timestamp(LATEST)
+        });
+        let topic = ListOffsetsTopic::default()
+            .with_name(topic_name(topic))
+            .with_partitions(partitions.collect());
+        let request = ListOffsetsRequest::default()
+            .with_replica_id((-1).into())
+            .with_isolation_level(READ_COMMITTED)
+            .with_topics(vec![topic]);
+        let response = self.lookup(broker, &request, timeout).await.ok()?;
+        let answers = &response.topics.first()?.partitions;
+        answers
+            .iter()
+            .map(|answer| {
+                ErrorCode(answer.error_code)
+                    .is_none()
+                    .then_some((answer.partition_index, answer.offset))
+            })
+            .collect()
+    }
+}
+
+/// Waits for all of them, side by side.
+async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut is_pending = false;
+        for (future, output) in running.iter_mut().filter(|(_, output)| output.is_none()) {
+            match future.as_mut().poll(context) {
+                std::task::Poll::Ready(ready) => *output = Some(ready),
+                std::task::Poll::Pending => is_pending = true,
+            }
+        }
+        if is_pending {
+            std::task::Poll::Pending
+        } else {
+            std::task::Poll::Ready(())
+        }
+    })
+    .await;
+    running
+        .into_iter()
+        .filter_map(|(_, output)| output)
+        .collect()
+}

@@ -1,0 +1,576 @@
+//! The exchanges of one reply topic whose ids belong to one core: who waits, what is in flight, which replies were seen.
+//!
+//! ```text
+//!                        ┌─ reply known ─▶ told where it lies
+//!  submit ── key of the ─┤                          ┌─ a reply comes ─▶ told
+//!    │       client      └─ LookingUp ──────────────┴─ caught up, none ─▶ Producing ─▶ Stored ── a reply comes ─▶ told
+//!    └─ id of our own ───────────────────────────────────────────────────────┘  └─ refused ─▶ told why
+//! ```
+//! Rules: whoever comes with an id that is open joins it; an id that a client chose is produced only after every reply partition was indexed up to where it ended
+//! *after* the request came; nothing is produced for an id whose reply was seen.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use super::{CorrelationId, Place, Reply, ReplyIndex, Rounds, SeenReply};
+use crate::clock::Instant;
+use crate::kafka::producer::ProduceFault;
+
+/// Groups of exchanges that wait for different ends.
+const CATCH_UPS_MAX: usize = 2;
+/// So many may have asked before it is worth to look which of them are gone.
+const SORT_OUT_MIN: usize = 1024;
+
+/// Bounds of a shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Exchanges that are open at a time.
+    pub exchanges_max: usize,
+    /// Replies that are remembered.
+    pub replies_max: usize,
+    /// How long an id that a client chose stays open without anybody waiting: a repeat within joins instead of producing again.
+    pub linger: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            exchanges_max: 100_000,
+            replies_max: 500_000,
+            linger: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What a waiter wants to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// The reply.
+    Reply,
+    /// That the request is stored, or that it has its reply already.
+    Stored,
+    /// The reply if there is one now, else that there is none.
+    ReplyNow,
+}
+
+/// Who waits for an exchange.
+#[derive(Clone, Debug)]
+pub struct Waiter<T> {
+    /// How to find it again.
+    pub token: T,
+    /// For what.
+    pub wants: Wants,
+    /// Until when. It keeps the time itself; here it says how long a record may take to be stored.
+    pub deadline: Instant,
+}
+
+/// What a waiter is told, once.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// The reply, which just came.
+    Reply(Reply),
+    /// The reply came before and lies there.
+    ReplyAt(Place),
+    /// The request is stored.
+    Stored,
+    /// There is no reply yet.
+    NoReply,
+    /// The request could not be stored, or nobody knows.
+    Fault(ProduceFault),
+    /// Kafka cannot say how far the replies go; nothing was produced.
+    Unavailable,
+    /// Too many exchanges are open; nothing was produced.
+    Overloaded,
+}
+
+/// What the shell has to do.
+#[derive(Debug)]
+pub enum ShardOutput<T, R> {
+    /// Produce the request and say how that went: [`Shard::handle_stored`].
+    Produce {
+        /// Its id.
+        id: CorrelationId,
+        /// What was given to [`Shard::submit`].
+        request: R,
+        /// When it has to be stored.
+        deadline: Instant,
+    },
+    /// Tell a waiter.
+    Tell {
+        /// Whom.
+        token: T,
+        /// What.
+        verdict: Verdict,
+    },
+    /// Look up where the reply partitions end, and say so: [`Shard::handle_ends`].
+    LookUpEnds,
+}
+
+/// Too many exchanges are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overloaded;
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    /// Nobody knows yet whether it has its reply.
+    LookingUp,
+    /// The request is on its way.
+    Producing,
+    /// The request is stored.
+    Stored,
+    /// The request may be stored.
+    OutcomeUnknown,
+    /// Others produced it, or nobody: only the reply is waited for.
+    Watched,
+}
+
+#[derive(Debug)]
+struct Exchange<T, R> {
+    state: State,
+    waiters: Vec<Waiter<T>>,
+    request: Option<R>,
+    /// The id is of the client's choosing: it may come again.
+    may_repeat: bool,
+    /// Which look-up it waits for, while it is [`State::LookingUp`].
+    look_up: LookUp,
+    /// Its place in the queue of those that linger.
+    lingers: Option<LingerKey>,
+}
+
+/// A look-up of one exchange: an id may come, go and come again while an earlier one is under way, which then says nothing about it.
+type LookUp = u64;
+type LingerKey = (Instant, u64);
+
+/// Exchanges that wait until the replies are indexed up to `ends`.
+#[derive(Debug)]
+struct CatchUp {
+    ends: Vec<i64>,
+    asked: Vec<(CorrelationId, LookUp)>,
+    /// How many may have asked before those that are gone are sorted out.
+    sort_out_at: usize,
+}
+
+impl CatchUp {
+    /// Later ones wait with these: their ends cover them.
+    fn merge(&mut self, ends: &[i64], asked: Vec<(CorrelationId, LookUp)>) {
+        self.ends.resize(self.ends.len().max(ends.len()), i64::MIN);
+        for (have, end) in self.ends.iter_mut().zip(ends) {
+            *have = (*have).max(*end);
+        }
+        self.asked.extend(asked);
+    }
+}
+
+/// One core's share of the exchanges of one reply topic. `T` finds a waiter again, `R` is a request to be produced.
+#[derive(Debug)]
+pub struct Shard<T, R> {
+    limits: Limits,
+    index: ReplyIndex,
+    /// One past the last offset indexed, of each partition.
+    indexed: Vec<i64>,
+    exchanges: HashMap<CorrelationId, Exchange<T, R>>,
+    rounds: Rounds<(CorrelationId, LookUp)>,
+    next_look_up: LookUp,
+    /// In the order of their look-ups, two at most: further ones wait with the last.
+    catching_up: VecDeque<CatchUp>,
+    /// Exchanges that may be closed when nobody waits, by time.
+    lingering: BTreeMap<LingerKey, CorrelationId>,
+    next_linger: u64,
+    outputs: VecDeque<ShardOutput<T, R>>,
+}
+
+impl<T: Clone + PartialEq, R> Shard<T, R> {
+    /// A shard that has seen nothing.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            index: ReplyIndex::new(limits.replies_max),
+            indexed: Vec::new(),
+            exchanges: HashMap::new(),
+            rounds: Rounds::default(),
+            next_look_up: 0,
+            catching_up: VecDeque::new(),
+            lingering: BTreeMap::new(),
+            next_linger: 0,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// A request. `is_ours`: nobody can have used its id before.
+    ///
+    /// # Errors
+    ///
+    /// [`Overloaded`]; nothing was kept.
+    pub fn submit(
+        &mut self,
+        id: CorrelationId,
+        is_ours: bool,
+        request: R,
+        waiter: Waiter<T>,
+    ) -> Result<(), Overloaded> {
+        if let Some(place) = self.index.get(&id) {
+            self.tell(waiter.token, Verdict::ReplyAt(place));
+            return Ok(());
+        }
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.may_repeat = true;
+            match exchange.state {
+                State::Stored if waiter.wants == Wants::Stored => {
+                    self.tell(waiter.token, Verdict::Stored);
+                }
+                State::LookingUp | State::Producing | State::Stored => {
+                    exchange.request.get_or_insert(request);
+                    exchange.waiters.push(waiter);
+                }
+                State::OutcomeUnknown | State::Watched => {
+                    exchange.request = Some(request);
+                    exchange.waiters.push(waiter);
+                    self.look_up(&id);
+                }
+            }
+            return Ok(());
+        }
+        self.make_room()?;
+        let mut exchange = Exchange::new(waiter, Some(request), !is_ours);
+        if is_ours {
+            self.produce(&id, &mut exchange);
+        }
+        self.exchanges.insert(id.clone(), exchange);
+        if !is_ours {
+            self.look_up(&id);
+        }
+        Ok(())
+    }
+
+    /// Somebody asks for a reply and brings no request.
+    ///
+    /// # Errors
+    ///
+    /// [`Overloaded`]; nothing was kept.
+    pub fn watch(&mut self, id: CorrelationId, waiter: Waiter<T>) -> Result<(), Overloaded> {
+        if let Some(place) = self.index.get(&id) {
+            self.tell(waiter.token, Verdict::ReplyAt(place));
+            return Ok(());
+        }
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            // Whoever asks again while it is watched may have heard of a reply since.
+            let is_sure = exchange.state != State::Watched;
+            if is_sure && exchange.state != State::LookingUp && waiter.wants == Wants::ReplyNow {
+                self.tell(waiter.token, Verdict::NoReply);
+                return Ok(());
+            }
+            exchange.waiters.push(waiter);
+            if !is_sure {
+                self.look_up(&id);
+            }
+            return Ok(());
+        }
+        self.make_room()?;
+        self.exchanges
+            .insert(id.clone(), Exchange::new(waiter, None, true));
+        self.look_up(&id);
+        Ok(())
+    }
+
+    /// A waiter is gone.
+    pub fn cancel(&mut self, id: &CorrelationId, token: &T) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.waiters.retain(|waiter| waiter.token != *token);
+        if exchange.waiters.is_empty() && !exchange.is_kept() {
+            self.close(id);
+        }
+    }
+
+    /// The record at `place` is not the reply to `id`, or not there any more.
+    pub fn forget(&mut self, id: &CorrelationId, place: Place) {
+        self.index.remove(id, place);
+    }
+
+    /// Takes what the owner of a reply partition saw, in order, up to `next_offset`. `is_reset`: the log begins anew, what was seen before is void.
+    pub fn handle_indexed(
+        &mut self,
+        partition: i32,
+        is_reset: bool,
+        replies: Vec<SeenReply>,
+        next_offset: i64,
+    ) {
+        if is_reset {
+            self.index.forget_partition(partition);
+        }
+        for seen in replies {
+            self.index.insert(&seen.id, seen.reply.place);
+            for waiter in self.close(&seen.id) {
+                self.tell(waiter.token, Verdict::Reply(seen.reply.clone()));
+            }
+        }
+        let Ok(partition) = usize::try_from(partition) else {
+            return;
+        };
+        if self.indexed.len() <= partition {
+            self.indexed.resize(partition + 1, i64::MIN);
+        }
+        self.indexed[partition] = next_offset;
+        self.settle_caught_up();
+    }
+
+    /// Takes where the reply partitions ended, one offset each; `None` when that could not be found out.
+    pub fn handle_ends(&mut self, ends: Option<&[i64]>) {
+        let (asked, is_more) = self.rounds.finish();
+        if is_more {
+            self.outputs.push_back(ShardOutput::LookUpEnds);
+        }
+        let Some(ends) = ends else {
+            for (id, look_up) in asked {
+                if self.is_looking_up(&id, look_up) {
+                    self.fail(&id, &Verdict::Unavailable);
+                }
+            }
+            return;
+        };
+        if self.catching_up.len() < CATCH_UPS_MAX {
+            self.catching_up.push_back(CatchUp {
+                ends: ends.to_vec(),
+                asked,
+                sort_out_at: SORT_OUT_MIN,
+            });
+        } else if let Some(mut last) = self.catching_up.pop_back() {
+            last.merge(ends, asked);
+            if last.asked.len() >= last.sort_out_at {
+                last.asked
+                    .retain(|(id, look_up)| self.is_looking_up(id, *look_up));
+                last.sort_out_at = SORT_OUT_MIN.max(2 * last.asked.len());
+            }
+            self.catching_up.push_back(last);
+        }
+        self.settle_caught_up();
+    }
+
+    /// Takes how the producing of a request went.
+    pub fn handle_stored(
+        &mut self,
+        id: &CorrelationId,
+        result: Result<(), ProduceFault>,
+        now: Instant,
+    ) {
+        let Some(exchange) = self
+            .exchanges
+            .get_mut(id)
+            .filter(|exchange| exchange.state == State::Producing)
+        else {
+            return;
+        };
+        let told = match result {
+            Ok(()) => {
+                exchange.state = State::Stored;
+                Verdict::Stored
+            }
+            // The reply may come all the same.
+            Err(ProduceFault::OutcomeUnknown) => {
+                exchange.state = State::OutcomeUnknown;
+                Verdict::Fault(ProduceFault::OutcomeUnknown)
+            }
+            Err(fault) => return self.fail(id, &Verdict::Fault(fault)),
+        };
+        exchange.request = None;
+        let (done, waiting) = std::mem::take(&mut exchange.waiters)
+            .into_iter()
+            .partition(|waiter: &Waiter<T>| waiter.wants == Wants::Stored);
+        exchange.waiters = waiting;
+        if exchange.is_kept() {
+            self.linger(id, now);
+        } else if exchange.waiters.is_empty() {
+            self.close(id);
+        }
+        let done: Vec<Waiter<T>> = done;
+        for waiter in done {
+            self.tell(waiter.token, told.clone());
+        }
+    }
+
+    /// When [`Shard::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.lingering.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Closes exchanges that lingered long enough.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while self.poll_timeout().is_some_and(|at| at <= now) {
+            let Some((_, id)) = self.lingering.pop_first() else {
+                return;
+            };
+            let Some(exchange) = self.exchanges.get_mut(&id) else {
+                continue;
+            };
+            exchange.lingers = None;
+            if exchange.waiters.is_empty() && exchange.state != State::Producing {
+                self.exchanges.remove(&id);
+            } else {
+                self.linger(&id, now);
+            }
+        }
+    }
+
+    /// What there is to do next.
+    pub fn poll_output(&mut self) -> Option<ShardOutput<T, R>> {
+        self.outputs.pop_front()
+    }
+
+    /// Exchanges that are open.
+    pub fn exchanges_open(&self) -> usize {
+        self.exchanges.len()
+    }
+
+    /// Replies that are remembered.
+    pub fn replies_known(&self) -> usize {
+        self.index.len()
+    }
+
+    fn tell(&mut self, token: T, verdict: Verdict) {
+        self.outputs.push_back(ShardOutput::Tell { token, verdict });
+    }
+
+    fn look_up(&mut self, id: &CorrelationId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.state = State::LookingUp;
+        exchange.look_up = self.next_look_up;
+        if self.rounds.ask((id.clone(), self.next_look_up)) {
+            self.outputs.push_back(ShardOutput::LookUpEnds);
+        }
+        self.next_look_up += 1;
+    }
+
+    fn is_looking_up(&self, id: &CorrelationId, look_up: LookUp) -> bool {
+        self.exchanges.get(id).is_some_and(|exchange| {
+            exchange.state == State::LookingUp && exchange.look_up == look_up
+        })
+    }
+
+    /// Takes an exchange out; gives those who wait for it.
+    fn close(&mut self, id: &CorrelationId) -> Vec<Waiter<T>> {
+        let Some(exchange) = self.exchanges.remove(id) else {
+            return Vec::new();
+        };
+        if let Some(key) = exchange.lingers {
+            self.lingering.remove(&key);
+        }
+        exchange.waiters
+    }
+
+    fn linger(&mut self, id: &CorrelationId, now: Instant) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let key = (now + self.limits.linger, self.next_linger);
+        self.next_linger += 1;
+        if let Some(earlier) = exchange.lingers.replace(key) {
+            self.lingering.remove(&earlier);
+        }
+        self.lingering.insert(key, id.clone());
+    }
+
+    fn produce(&mut self, id: &CorrelationId, exchange: &mut Exchange<T, R>) {
+        let Some(request) = exchange.request.take() else {
+            return;
+        };
+        exchange.state = State::Producing;
+        let deadline = exchange.waiters.iter().map(|waiter| waiter.deadline).max();
+        self.outputs.push_back(ShardOutput::Produce {
+            id: id.clone(),
+            request,
+            deadline: deadline.unwrap_or(Instant::ZERO),
+        });
+    }
+
+    /// Tells all waiters of an exchange and closes it.
+    fn fail(&mut self, id: &CorrelationId, verdict: &Verdict) {
+        for waiter in self.close(id) {
+            self.tell(waiter.token, verdict.clone());
+        }
+    }
+
+    /// Goes on with the exchanges that are now known to have no reply.
+    fn settle_caught_up(&mut self) {
+        while let Some(first) = self.catching_up.front() {
+            let is_indexed = |(partition, end): (usize, &i64)| {
+                self.indexed.get(partition).copied().unwrap_or(i64::MIN) >= *end
+            };
+            if !first.ends.iter().enumerate().all(is_indexed) {
+                return;
+            }
+            let Some(CatchUp { asked, .. }) = self.catching_up.pop_front() else {
+                return;
+            };
+            for (id, look_up) in asked {
+                self.settle_missing(&id, look_up);
+            }
+        }
+    }
+
+    fn settle_missing(&mut self, id: &CorrelationId, look_up: LookUp) {
+        if !self.is_looking_up(id, look_up) {
+            return;
+        }
+        let Some(mut exchange) = self.exchanges.remove(id) else {
+            return;
+        };
+        if exchange.request.is_some() {
+            self.produce(id, &mut exchange);
+        } else {
+            exchange.state = State::Watched;
+        }
+        let (asking, waiting) = std::mem::take(&mut exchange.waiters)
+            .into_iter()
+            .partition(|waiter: &Waiter<T>| waiter.wants == Wants::ReplyNow);
+        exchange.waiters = waiting;
+        if !exchange.waiters.is_empty() || exchange.is_kept() {
+            self.exchanges.insert(id.clone(), exchange);
+        }
+        let asking: Vec<Waiter<T>> = asking;
+        for waiter in asking {
+            self.tell(waiter.token, Verdict::NoReply);
+        }
+    }
+
+    /// Those that nobody waits for make room for those that somebody does.
+    fn make_room(&mut self) -> Result<(), Overloaded> {
+        while self.exchanges.len() >= self.limits.exchanges_max {
+            let (_, id) = self.lingering.pop_first().ok_or(Overloaded)?;
+            let Some(exchange) = self.exchanges.get_mut(&id) else {
+                continue;
+            };
+            exchange.lingers = None;
+            if exchange.waiters.is_empty() && exchange.state != State::Producing {
+                self.exchanges.remove(&id);
+            } else {
+                // It goes with its last waiter.
+                exchange.may_repeat = false;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T, R> Exchange<T, R> {
+    fn new(waiter: Waiter<T>, request: Option<R>, may_repeat: bool) -> Self {
+        Self {
+            state: State::LookingUp,
+            waiters: vec![waiter],
+            request,
+            may_repeat,
+            look_up: LookUp::MAX,
+            lingers: None,
+        }
+    }
+
+    /// Whether it stays open although nobody waits.
+    fn is_kept(&self) -> bool {
+        match self.state {
+            State::Producing | State::Stored | State::OutcomeUnknown => self.may_repeat,
+            State::LookingUp | State::Watched => false,
+        }
+    }
+}

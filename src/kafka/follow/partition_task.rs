@@ -1,0 +1,190 @@
+//! One followed partition: finds its leader, reads it to the end through look-ups, hands it to the leader's poll lane, and takes it back when that fails.
+//!
+//! The warm-up does not wait behind a long poll of other partitions.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use kafka_protocol::messages::ListOffsetsRequest;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+
+use super::poll_lane::lane;
+use super::{Sink, StartAt};
+use crate::kafka::error_code::ErrorCode;
+use crate::kafka::fetcher::{PartitionKey, fetched_partitions, single_request};
+use crate::kafka::metadata::topic_name;
+use crate::runtime::notify::Notify;
+use crate::runtime::{self, with_deadline};
+
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The wait before the next attempt after an error.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// Bytes asked for at once while warming up.
+const WARM_BYTES_MAX: i32 = 4 << 20;
+/// ListOffsets' names for the first and the last offset of a log.
+const EARLIEST: i64 = -2;
+const LATEST: i64 = -1;
+const READ_COMMITTED: i8 = 1;
+
+/// Why a step has to be made again.
+enum Again {
+    /// Somebody else leads the partition, or nobody.
+    Metadata,
+    /// The offset is not in the log.
+    OutOfRange,
+    /// Anything else.
+    Later,
+}
+
+pub(super) async fn run<S: Sink>(sink: S, key: PartitionKey, kick: Rc<Notify>) {
+    let changed = Rc::new(Notify::default());
+    sink.client().on_change(&changed);
+    let is_followed = || sink.following().is_followed_by(&key, &kick);
+    while is_followed() {
+        sink.room(&key).await;
+        match read_to_the_end(&sink, &key, &is_followed).await {
+            Ok(Some(broker)) => {
+                lane(&sink, broker).add(&sink, &key);
+                kick.notified().await;
+                lane(&sink, broker).remove(&key);
+            }
+            Ok(None) => break,
+            Err(again) => {
+                match again {
+                    Again::Metadata => sink.client().want(&key.0, false),
+                    Again::OutOfRange => sink.following().want_reset(&key),
+                    Again::Later => {}
+                }
+                let deadline = sink.deadlines().deadline();
+                let until = runtime::now() + RETRY_INTERVAL;
+                let _ = with_deadline(&deadline, until, changed.notified()).await;
+            }
+        }
+    }
+    sink.client().forget_change(&changed);
+}
+
+/// Reads until the partition's end; gives the leader it was read from, or `None` when nobody wants it any more.
+async fn read_to_the_end<S: Sink>(
+    sink: &S,
+    key: &PartitionKey,
+    is_followed: &impl Fn() -> bool,
+) -> Result<Option<i32>, Again> {
+    let broker = sink.client().leader(&key.0, key.1).ok_or(Again::Metadata)?;
+    begin(sink, key, broker).await?;
+    loop {
+        if !is_followed() {
+            return Ok(None);
+        }
+        let position = sink.position(key).ok_or(Again::Later)?;
+        if position.is_ready {
+            return Ok(Some(broker));
+        }
+        let request = single_request(key, position.next_offset, WARM_BYTES_MAX);
+        let response = sink.client().lookup(broker, &request, LOOKUP_TIMEOUT).await.map_err(|fault| {
+            tracing::warn!(topic = &*key.0, partition = key.1, %fault, "cannot read the partition, trying again");
+            Again::Metadata
+        })?;
+        let whole = ErrorCode(response.error_code);
+        let fetched = fetched_partitions(response)
+            .into_iter()
+            .find(|fetched| fetched.key == *key)
+            .ok_or(Again::Later)?;
+        check(if whole.is_none() {
+            fetched.error
+        } else {
+            whole
+        })?;
+        if !is_followed() {
+            return Ok(None);
+        }
+        if sink.ingest(&fetched) {
+            return Err(Again::Later);
+        }
+        sink.room(key).await;
+        runtime::yield_if_needed().await;
+    }
+}
+
+fn check(error: ErrorCode) -> Result<(), Again> {
+    match error {
+        ErrorCode::NONE => Ok(()),
+        ErrorCode::OFFSET_OUT_OF_RANGE => Err(Again::OutOfRange),
+        error if error.means_stale_metadata() => Err(Again::Metadata),
+        _ => Err(Again::Later),
+    }
+}
+
+/// Makes sure that the sink has begun with the partition, or has begun again where that is wanted.
+async fn begin<S: Sink>(sink: &S, key: &PartitionKey, broker: i32) -> Result<(), Again> {
+    let is_begun = sink.position(key).is_some();
+    let is_reset = sink.following().take_reset(key);
+    if is_begun && !is_reset {
+        return Ok(());
+    }
+    let start_offset = match start_offset(sink, key, broker).await {
+        Ok(start_offset) => start_offset,
+        Err(again) => {
+            if is_reset {
+                sink.following().want_reset(key);
+            }
+            return Err(again);
+        }
+    };
+    if is_begun {
+        tracing::info!(
+            topic = &*key.0,
+            partition = key.1,
+            offset = start_offset,
+            "the partition's log has changed, reading it again"
+        );
+    }
+    let topic = sink.client().topic(&key.0).unwrap_or_default();
+    sink.begin(key, start_offset, &topic);
+    Ok(())
+}
+
+async fn start_offset<S: Sink>(sink: &S, key: &PartitionKey, broker: i32) -> Result<i64, Again> {
+    match sink.start_at(key) {
+        StartAt::Earliest => list_offset(sink, key, broker, EARLIEST).await,
+        StartAt::Recent {
+            unix_millis,
+            records_max,
+        } => {
+            let end = list_offset(sink, key, broker, LATEST).await?;
+            let since = list_offset(sink, key, broker, unix_millis).await?;
+            // -1: nothing is as new as that.
+            let since = if since < 0 { end } else { since };
+            Ok(since.max(end - records_max))
+        }
+    }
+}
+
+async fn list_offset<S: Sink>(
+    sink: &S,
+    key: &PartitionKey,
+    broker: i32,
+    timestamp: i64,
+) -> Result<i64, Again> {
+    let partition = ListOffsetsPartition::default()
+        .with_partition_index(key.1)
+        .with_timestamp(timestamp);
+    let topic = ListOffsetsTopic::default()
+        .with_name(topic_name(&key.0))
+        .with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_isolation_level(READ_COMMITTED)
+        .with_topics(vec![topic]);
+    let response = sink.client().lookup(broker, &request, LOOKUP_TIMEOUT).await.map_err(|fault| {
+        tracing::warn!(topic = &*key.0, partition = key.1, %fault, "cannot find the partition's offsets, trying again");
+        Again::Metadata
+    })?;
+    let answer = response
+        .topics
+        .first()
+        .and_then(|topic| topic.partitions.first())
+        .ok_or(Again::Later)?;
+    check(ErrorCode(answer.error_code))?;
+    Ok(answer.offset)
+}
