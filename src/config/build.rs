@@ -107,6 +107,9 @@ impl Builder<'_> {
             name: binding.name.clone(),
             idempotency_header: proxy.idempotency_header.clone(),
             timeout: proxy.timeout,
+            correlation: proxy.correlation.clone(),
+            wait_max: proxy.wait_max,
+            horizon: proxy.horizon,
             routes,
         };
         self.proxies.insert(index, Arc::new(proxy));

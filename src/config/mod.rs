@@ -28,8 +28,9 @@ mod unsupported;
 
 pub use mistake::{Mistake, Warning};
 pub use plan::{
-    Acks, Cidr, Cluster, CreateTopic, Filter, HttpKafka, HttpKafkaRoute, HttpLimits, HttpRoute,
-    HttpServer, Listener, ListenerRoute, ListenerWhen, Plan, When, With,
+    Acks, AsyncHeader, Cidr, Cluster, Correlation, CreateTopic, Filter, HttpKafka, HttpKafkaRoute,
+    HttpLimits, HttpRoute, HttpServer, Listener, ListenerRoute, ListenerWhen, Plan, Reply, When,
+    With,
 };
 
 use fields::Item;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::mistake::Warning;
-use crate::route::{HeaderPattern, MethodPattern, PathTemplate, Template};
+use crate::route::{HeaderPattern, LocationPattern, MethodPattern, PathTemplate, Template};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -189,8 +189,33 @@ pub struct HttpKafka {
     pub idempotency_header: String,
     /// How long a request may take, 1 ms to 1 h; own option `options.timeout`.
     pub timeout: Duration,
+    /// Record headers of correlated requests and their replies.
+    pub correlation: Correlation,
+    /// The longest `prefer: wait` that is granted, 1 s to 1 h; a longer one is cut to it. Own option `options.wait-max`.
+    pub wait_max: Duration,
+    /// How far back replies are known for repeats, 1 min to 30 days; own option `options.idempotency.horizon`.
+    pub horizon: Duration,
     /// First match wins; a request that matches none is 404.
     pub routes: Vec<HttpKafkaRoute>,
+}
+
+/// Names of the record headers that tie replies to requests: `options.correlation.headers`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Correlation {
+    /// Holds the topic to reply to.
+    pub reply_to: String,
+    /// Holds the correlation id; in replies always under this name.
+    pub correlation_id: String,
+}
+
+impl Default for Correlation {
+    /// Zilla's names.
+    fn default() -> Self {
+        Self {
+            reply_to: "zilla:reply-to".to_owned(),
+            correlation_id: "zilla:correlation-id".to_owned(),
+        }
+    }
 }
 
 /// A route of an `http-kafka` proxy.
@@ -226,6 +251,8 @@ pub enum With {
         key: Option<Template>,
         /// Record headers to add, in order.
         overrides: Vec<(String, Template)>,
+        /// Where the answer comes from; `None`: it is written when the record is stored.
+        reply: Option<Box<Reply>>,
     },
     /// Answers with records.
     Fetch {
@@ -245,6 +272,30 @@ impl With {
             Self::Produce { topic, .. } | Self::Fetch { topic, .. } => topic,
         }
     }
+}
+
+/// How a written record is answered: by a record of another topic.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The reply topic. A literal is a legal name; what a template renders is to be checked.
+    pub topic: Template,
+    /// The header of the *request* record that holds the correlation id; replies have it under
+    /// [`Correlation::correlation_id`].
+    pub correlation_header: String,
+    /// HTTP headers of a 202, in order; empty: `prefer: respond-async` is not granted.
+    pub headers: Vec<AsyncHeader>,
+}
+
+/// An HTTP header of the answer to an asynchronous request.
+#[derive(Clone, Debug)]
+pub struct AsyncHeader {
+    /// Its name, lower case; none that frames the message.
+    pub name: String,
+    /// Its value. Literals have no control characters, and those of `location` only what a URI may have; what a request
+    /// adds is safe when rendered by [`Template::render_uri`].
+    pub value: Template,
+    /// Finds the correlation id in the path of a later request, if the value is a path with one.
+    pub location: Option<LocationPattern>,
 }
 
 /// A condition on a record; all parts must match.

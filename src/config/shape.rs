@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::fields::{Fields, Item};
 use super::mistake::{At, Report};
-use super::plan::{Cidr, CreateTopic, HttpLimits, When, With};
+use super::plan::{Cidr, Correlation, CreateTopic, HttpLimits, When, With};
 use crate::route::{Glob, HeaderPattern};
 
 /// A binding of the file.
@@ -87,6 +87,9 @@ pub(super) struct HttpRoute {
 pub(super) struct HttpKafka {
     pub(super) idempotency_header: String,
     pub(super) timeout: Duration,
+    pub(super) correlation: Correlation,
+    pub(super) wait_max: Duration,
+    pub(super) horizon: Duration,
     pub(super) routes: Vec<HttpKafkaRoute>,
 }
 
@@ -96,6 +99,8 @@ pub(super) struct HttpKafkaRoute {
     pub(super) with: Option<With>,
     /// Where the topic stands, for mistakes.
     pub(super) topic_at: (At, String),
+    /// Where the reply topic stands, for mistakes.
+    pub(super) reply_at: (At, String),
     pub(super) exit: Option<Exit>,
 }
 

@@ -153,8 +153,6 @@ fn with_key(place: Place, key: &str) -> String {
             "exit: mapping",
             "options: {access-control: {policy: same-origin, @}}\n    exit: mapping",
         ),
-        Place::HttpKafkaOptions => flow("kind: proxy", "kind: proxy\n    options: {@}"),
-        Place::Produce => flow("topic: items", "topic: items, @"),
         Place::Fetch => flow(
             "capability: produce, topic: items",
             "capability: fetch, topic: items, @",
@@ -264,6 +262,7 @@ fn the_defaults_are_in_the_plan() {
         acks,
         key,
         overrides,
+        reply,
     } = &proxy.routes[0].with
     else {
         panic!("a produce route")

@@ -26,6 +26,9 @@ pub(super) fn duration(text: &str, low: Duration, high: Duration) -> Result<Dura
 /// Writes a whole duration the way [`duration`] reads it.
 fn shown(duration: Duration) -> String {
     match duration.as_millis() {
+        millis if millis > 0 && millis.is_multiple_of(86_400_000) => {
+            format!("{}d", millis / 86_400_000)
+        }
         millis if millis > 0 && millis.is_multiple_of(3_600_000) => {
             format!("{}h", millis / 3_600_000)
         }

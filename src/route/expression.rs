@@ -1,11 +1,12 @@
-//! Templates: text with `${…}` expressions, filled in per request.
+//! Expressions: what stands between `${` and `}` in a template.
 //!
-//! Parsed once when the configuration loads. Its one rule: one pass. A value is copied as it is, never looked into, so a
-//! client cannot bring in an expression of its own.
+//! Parsed when the configuration loads, by [`Template`](super::Template). Its one rule: which expressions a position may use
+//! is decided here and once, so a request never meets one that cannot have a value.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::ops::BitOr;
+
+use super::body_pointer::BodyPointer;
 
 /// The expressions that a position of the configuration may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,10 @@ impl Allowed {
     pub const QUERY: Self = Self(4);
     /// `${idempotencyKey}`: the request's idempotency key, generated if it brought none.
     pub const IDEMPOTENCY_KEY: Self = Self(8);
+    /// `${correlationId}`: what ties a request to its reply.
+    pub const CORRELATION_ID: Self = Self(16);
+    /// `${body./pointer}` or `${body.name.name}`: a value of the request's JSON body.
+    pub const BODY: Self = Self(32);
 
     /// Everything that is taken from the request as it came: parameters, headers and query.
     pub const REQUEST: Self = Self(1 | 2 | 4);
@@ -80,159 +85,35 @@ impl fmt::Display for ExpressionFault {
 
 impl std::error::Error for ExpressionFault {}
 
-/// Where the values of one request come from. `None` is "the request has none".
-pub trait Scope {
-    /// The decoded value that the path template captured as `name`.
-    fn param(&self, name: &str) -> Option<Cow<'_, [u8]>>;
-    /// The request header `name` (lower case).
-    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>>;
-    /// The decoded query parameter `name`.
-    fn query(&self, name: &str) -> Option<Cow<'_, [u8]>>;
-    /// The request's idempotency key, brought by the client or generated.
-    fn idempotency_key(&self) -> Option<Cow<'_, [u8]>>;
-}
-
-/// An expression of a template that this request has no value for: the client's fault (400), naming the expression.
+/// A piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing {
-    /// The expression as written, such as `${query.id}`.
-    pub expression: String,
-}
-
-impl fmt::Display for Missing {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "the request has no value for `{}`",
-            self.expression
-        )
-    }
-}
-
-impl std::error::Error for Missing {}
-
-/// Text with expressions, parsed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
-    parts: Box<[Part]>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Literal(Box<str>),
     Param(Box<str>),
     Header(Box<str>),
     Query(Box<str>),
     IdempotencyKey,
+    CorrelationId,
+    Body(BodyPointer),
 }
 
-impl Template {
-    /// Parses `text`, in a position that may use `allowed`.
-    ///
-    /// # Errors
-    /// Every expression that is unclosed, unknown, or not allowed in this position.
-    pub fn parse(text: &str, allowed: Allowed) -> Result<Self, Vec<ExpressionFault>> {
-        let mut parts = Vec::new();
-        let mut faults = Vec::new();
-        let mut rest = text;
-        while let Some((before, from)) = rest.split_once("${") {
-            if !before.is_empty() {
-                parts.push(Part::Literal(before.into()));
-            }
-            let Some((inside, after)) = from.split_once('}') else {
-                faults.push(ExpressionFault::Unclosed(from.to_owned()));
-                rest = "";
-                break;
-            };
-            match parse_expression(inside.trim(), allowed) {
-                Ok(part) => parts.push(part),
-                Err(fault) => faults.push(fault),
-            }
-            rest = after;
+/// The expression as it is written.
+impl fmt::Display for Part {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(text) => formatter.write_str(text),
+            Self::Param(name) => write!(formatter, "${{params.{name}}}"),
+            Self::Header(name) => write!(formatter, "${{headers.{name}}}"),
+            Self::Query(name) => write!(formatter, "${{query.{name}}}"),
+            Self::IdempotencyKey => formatter.write_str("${idempotencyKey}"),
+            Self::CorrelationId => formatter.write_str("${correlationId}"),
+            Self::Body(pointer) => write!(formatter, "${{body.{pointer}}}"),
         }
-        if !rest.is_empty() {
-            parts.push(Part::Literal(rest.into()));
-        }
-        if faults.is_empty() {
-            Ok(Self {
-                parts: parts.into(),
-            })
-        } else {
-            Err(faults)
-        }
-    }
-
-    /// The text with the values of `scope` in place.
-    ///
-    /// # Errors
-    /// The first expression without a value.
-    pub fn render(&self, scope: &(impl Scope + ?Sized)) -> Result<Vec<u8>, Missing> {
-        let mut text = Vec::new();
-        for part in &self.parts {
-            let value = match part {
-                Part::Literal(literal) => Some(Cow::Borrowed(literal.as_bytes())),
-                Part::Param(name) => scope.param(name),
-                Part::Header(name) => scope.header(name),
-                Part::Query(name) => scope.query(name),
-                Part::IdempotencyKey => scope.idempotency_key(),
-            };
-            text.extend_from_slice(&value.ok_or_else(|| part.missing())?);
-        }
-        Ok(text)
-    }
-
-    /// Whether it is the same text for every request.
-    pub fn is_literal(&self) -> bool {
-        self.as_literal().is_some()
-    }
-
-    /// The text, if it is the same for every request.
-    pub fn as_literal(&self) -> Option<&str> {
-        match &*self.parts {
-            [] => Some(""),
-            [Part::Literal(text)] => Some(text),
-            _ => None,
-        }
-    }
-
-    /// The literal pieces between the expressions.
-    pub fn literals(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().filter_map(|part| {
-            if let Part::Literal(text) = part {
-                Some(&**text)
-            } else {
-                None
-            }
-        })
-    }
-
-    /// The names of its `${params.name}` expressions.
-    pub fn params(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().filter_map(|part| {
-            if let Part::Param(name) = part {
-                Some(&**name)
-            } else {
-                None
-            }
-        })
     }
 }
 
-impl Part {
-    #[cold]
-    fn missing(&self) -> Missing {
-        let expression = match self {
-            Self::Literal(text) => text.to_string(),
-            Self::Param(name) => format!("${{params.{name}}}"),
-            Self::Header(name) => format!("${{headers.{name}}}"),
-            Self::Query(name) => format!("${{query.{name}}}"),
-            Self::IdempotencyKey => "${idempotencyKey}".to_owned(),
-        };
-        Missing { expression }
-    }
-}
-
-fn parse_expression(text: &str, allowed: Allowed) -> Result<Part, ExpressionFault> {
+/// Parses the text between the braces, in a position that may use `allowed`.
+pub(super) fn parse_expression(text: &str, allowed: Allowed) -> Result<Part, ExpressionFault> {
     let (word, name) = match text.split_once('.') {
         Some((word, name)) => (word, Some(name)),
         None => (text, None),
@@ -251,11 +132,10 @@ fn parse_expression(text: &str, allowed: Allowed) -> Result<Part, ExpressionFaul
             (!name.is_empty()).then(|| Part::Query(name.into())),
         ),
         ("idempotencyKey", None) => (Allowed::IDEMPOTENCY_KEY, Some(Part::IdempotencyKey)),
-        ("params" | "headers" | "query", None) => {
+        ("correlationId", None) => (Allowed::CORRELATION_ID, Some(Part::CorrelationId)),
+        ("body", Some(name)) => (Allowed::BODY, BodyPointer::parse(name).map(Part::Body)),
+        ("params" | "headers" | "query" | "body", None) => {
             return Err(ExpressionFault::BadName(text.to_owned()));
-        }
-        ("correlationId", None) | ("body", _) => {
-            return Err(ExpressionFault::NotSupportedYet(text.to_owned()));
         }
         _ if text.starts_with("guarded[") => {
             return Err(ExpressionFault::NotSupportedYet(text.to_owned()));
@@ -276,93 +156,4 @@ fn is_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Request;
-
-    impl Scope for Request {
-        fn param(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-            (name == "id").then_some(Cow::Borrowed(b"${idempotencyKey}"))
-        }
-        fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-            (name == "x-tenant").then_some(Cow::Borrowed(b"acme"))
-        }
-        fn query(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-            (name == "page").then_some(Cow::Borrowed(b"2"))
-        }
-        fn idempotency_key(&self) -> Option<Cow<'_, [u8]>> {
-            Some(Cow::Borrowed(b"key"))
-        }
-    }
-
-    fn everything() -> Allowed {
-        Allowed::PARAMS | Allowed::HEADERS | Allowed::QUERY | Allowed::IDEMPOTENCY_KEY
-    }
-
-    fn render(text: &str) -> Result<String, Missing> {
-        let rendered = Template::parse(text, everything())
-            .unwrap()
-            .render(&Request)?;
-        Ok(String::from_utf8(rendered).unwrap())
-    }
-
-    fn faults(text: &str) -> Vec<ExpressionFault> {
-        Template::parse(text, Allowed::PARAMS).unwrap_err()
-    }
-
-    #[test]
-    fn text_and_expressions_mix() {
-        assert_eq!(
-            render("dev_${headers.X-Tenant}-${query.page}/${ idempotencyKey }$"),
-            Ok("dev_acme-2/key$".into())
-        );
-        assert_eq!(render(""), Ok(String::new()));
-    }
-
-    #[test]
-    fn a_value_is_never_expanded_again() {
-        assert_eq!(render("${params.id}"), Ok("${idempotencyKey}".into()));
-    }
-
-    #[test]
-    fn a_missing_value_is_named() {
-        let missing = render("a${query.size}").unwrap_err();
-        assert_eq!(
-            missing.to_string(),
-            "the request has no value for `${query.size}`"
-        );
-    }
-
-    #[test]
-    fn literals_are_known_as_such() {
-        let template = Template::parse("items-$5", everything()).unwrap();
-        assert_eq!(template.as_literal(), Some("items-$5"));
-        let template = Template::parse("a${params.b}c${params.d}", everything()).unwrap();
-        assert!(!template.is_literal());
-        assert_eq!(template.literals().collect::<Vec<_>>(), ["a", "c"]);
-        assert_eq!(template.params().collect::<Vec<_>>(), ["b", "d"]);
-    }
-
-    #[test]
-    fn every_fault_of_a_text_is_found() {
-        assert_eq!(
-            faults(
-                "${parms.id}${query.a}${params.}${params}${guarded['g'].identity}${correlationId}${body./a}${x"
-            ),
-            [
-                ExpressionFault::Unknown("parms.id".into()),
-                ExpressionFault::NotHere("query.a".into()),
-                ExpressionFault::BadName("params.".into()),
-                ExpressionFault::BadName("params".into()),
-                ExpressionFault::NotSupportedYet("guarded['g'].identity".into()),
-                ExpressionFault::NotSupportedYet("correlationId".into()),
-                ExpressionFault::NotSupportedYet("body./a".into()),
-                ExpressionFault::Unclosed("x".into()),
-            ]
-        );
-    }
 }

@@ -80,56 +80,30 @@ impl Glob {
     /// # Errors
     /// Braces that do not pair, and bad or repeated names, when `braces` are names.
     pub(crate) fn parse(text: &str, braces: Braces) -> Result<Self, PatternFault> {
-        let mut prefix = None;
-        let mut open_gap: Option<(usize, Option<Box<str>>)> = None;
-        let mut gaps: Vec<Gap> = Vec::new();
-        let mut literal = Vec::new();
+        let mut builder = Builder::default();
         let mut rest = text;
         while let Some(next) = rest.chars().next() {
-            let (name, used) = match (next, braces) {
-                ('*', _) => (None, 1),
+            let used = match (next, braces) {
+                ('*', _) => {
+                    builder.gap(0, None);
+                    1
+                }
                 ('{', Braces::Names) => {
                     let close = rest.find('}').ok_or(PatternFault::Unclosed)?;
-                    (
-                        Some(checked_name(&rest[1..close], &gaps, open_gap.as_ref())?),
-                        close + 1,
-                    )
+                    let name = builder.checked_name(&rest[1..close])?;
+                    builder.gap(1, Some(name));
+                    close + 1
                 }
                 ('}', Braces::Names) => return Err(PatternFault::Stray),
                 _ => {
-                    let (plain, after) = rest.split_at(next.len_utf8());
-                    literal.extend_from_slice(plain.as_bytes());
-                    rest = after;
-                    continue;
+                    let plain = next.len_utf8();
+                    builder.literal(&rest.as_bytes()[..plain]);
+                    plain
                 }
             };
             rest = &rest[used..];
-            let closed = std::mem::take(&mut literal).into_boxed_slice();
-            match open_gap.replace((usize::from(name.is_some()), name)) {
-                None => prefix = Some(closed),
-                Some((bytes_min, name)) => gaps.push(Gap {
-                    bytes_min,
-                    name,
-                    literal: closed,
-                }),
-            }
         }
-        let closed = literal.into_boxed_slice();
-        let prefix = match open_gap {
-            None => closed,
-            Some((bytes_min, name)) => {
-                gaps.push(Gap {
-                    bytes_min,
-                    name,
-                    literal: closed,
-                });
-                prefix.unwrap_or_default()
-            }
-        };
-        Ok(Self {
-            prefix,
-            gaps: gaps.into_boxed_slice(),
-        })
+        Ok(builder.finish())
     }
 
     /// The names of its gaps, in order.
@@ -177,24 +151,63 @@ impl Glob {
     }
 }
 
-fn checked_name(
-    name: &str,
-    gaps: &[Gap],
-    open_gap: Option<&(usize, Option<Box<str>>)>,
-) -> Result<Box<str>, PatternFault> {
-    let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    if !starts_well
-        || !name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-    {
-        return Err(PatternFault::BadName(name.to_owned()));
+/// Puts a pattern together from left to right.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
+    prefix: Box<[u8]>,
+    gaps: Vec<Gap>,
+    /// The literal since the last gap.
+    literal: Vec<u8>,
+}
+
+impl Builder {
+    pub(super) fn literal(&mut self, bytes: &[u8]) {
+        self.literal.extend_from_slice(bytes);
     }
-    let open_name = open_gap.and_then(|(_, name)| name.as_deref());
-    if open_name == Some(name) || gaps.iter().any(|gap| gap.name.as_deref() == Some(name)) {
-        return Err(PatternFault::RepeatedName(name.to_owned()));
+
+    /// A run of at least `bytes_min` unknown bytes; the span of one with a name is handed out.
+    pub(super) fn gap(&mut self, bytes_min: usize, name: Option<Box<str>>) {
+        self.close();
+        self.gaps.push(Gap {
+            bytes_min,
+            name,
+            literal: Box::default(),
+        });
     }
-    Ok(name.into())
+
+    pub(super) fn finish(mut self) -> Glob {
+        self.close();
+        Glob {
+            prefix: self.prefix,
+            gaps: self.gaps.into_boxed_slice(),
+        }
+    }
+
+    /// The literal so far belongs to the gap before it.
+    fn close(&mut self) {
+        let literal = std::mem::take(&mut self.literal).into_boxed_slice();
+        match self.gaps.last_mut() {
+            Some(gap) => gap.literal = literal,
+            None => self.prefix = literal,
+        }
+    }
+
+    fn checked_name(&self, name: &str) -> Result<Box<str>, PatternFault> {
+        let starts_well =
+            name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if !starts_well || !name.bytes().all(is_plain) {
+            return Err(PatternFault::BadName(name.to_owned()));
+        }
+        if self
+            .gaps
+            .iter()
+            .any(|gap| gap.name.as_deref() == Some(name))
+        {
+            return Err(PatternFault::RepeatedName(name.to_owned()));
+        }
+        Ok(name.into())
+    }
 }
 
 fn find_last(text: &[u8], literal: &[u8]) -> Option<usize> {

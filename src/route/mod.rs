@@ -3,18 +3,24 @@
 //! Sits between `auth` and `mapping`; `config` compiles what is here when it loads, requests only run it. Sans-IO, no
 //! configuration types. Its one rule: work per request is near-linear in the request, whatever the client sends.
 
+mod body_pointer;
 mod expression;
 mod glob;
+mod location;
 mod path;
 mod pattern;
 mod percent;
 mod query;
+mod template;
 mod topic;
 
-pub use expression::{Allowed, ExpressionFault, Missing, Scope, Template};
+pub use body_pointer::BodyPointer;
+pub use expression::{Allowed, ExpressionFault};
 pub use glob::PatternFault;
 pub(crate) use glob::{Braces, Glob};
+pub use location::LocationPattern;
 pub use path::{CAPTURES_MAX, Params, PathTemplate};
 pub use pattern::{HeaderPattern, MethodPattern};
 pub use query::{find_parameter, split_query};
+pub use template::{Missing, Scope, Template};
 pub use topic::{TOPIC_BYTES_MAX, TopicFault, check_topic};

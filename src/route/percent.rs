@@ -1,4 +1,4 @@
-//! Percent-decoding (RFC 3986 section 2.1) of captured path values and query parameters.
+//! Percent-encoding (RFC 3986 section 2.1): decoding of captured path values and query parameters, encoding of rendered ones.
 //!
 //! Its one rule: it never fails. What is not `%` and two hexadecimal digits stays as it is.
 
@@ -32,6 +32,24 @@ pub(super) fn decode(text: &[u8], plus: Plus) -> Cow<'_, [u8]> {
         rest = after;
     }
     Cow::Owned(decoded)
+}
+
+/// Appends `text` to `encoded`; what is neither unreserved nor one of `kept` becomes `%` and two hexadecimal digits.
+pub(super) fn encode(text: &[u8], kept: &[u8], encoded: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for &byte in text {
+        if is_unreserved(byte) || kept.contains(&byte) {
+            encoded.push(byte);
+        } else {
+            let [high, low] = [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]);
+            encoded.extend_from_slice(&[b'%', high, low]);
+        }
+    }
+}
+
+/// RFC 3986 section 2.3.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn hex_pair(text: &[u8]) -> Option<(u8, &[u8])> {

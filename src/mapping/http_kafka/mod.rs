@@ -17,7 +17,8 @@ use crate::error::RequestError;
 use crate::http::RequestHead;
 use crate::kafka::producer::Record;
 use crate::route::{
-    HeaderPattern, MethodPattern, Params, Scope, Template, check_topic, find_parameter, split_query,
+    BodyPointer, HeaderPattern, MethodPattern, Params, Scope, Template, check_topic,
+    find_parameter, split_query,
 };
 
 /// What a request asks for.
@@ -316,6 +317,14 @@ impl Scope for RequestScope<'_> {
             sent.map_or_else(|| (self.fresh_key)().into_bytes(), <[u8]>::to_vec)
         });
         Some(Cow::Borrowed(key))
+    }
+
+    fn correlation_id(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+
+    fn body(&self, _: &BodyPointer) -> Option<Cow<'_, [u8]>> {
+        None
     }
 }
 

@@ -1,0 +1,298 @@
+//! Templates: text with `${…}` expressions, filled in per request.
+//!
+//! Parsed once when the configuration loads. Its one rule: one pass. A value is copied as it is, never looked into, so a
+//! client cannot bring in an expression of its own.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::body_pointer::BodyPointer;
+use super::expression::{Allowed, ExpressionFault, Part, parse_expression};
+use super::percent;
+
+/// Where the values of one request come from. `None` is "the request has none".
+pub trait Scope {
+    /// The decoded value that the path template captured as `name`.
+    fn param(&self, name: &str) -> Option<Cow<'_, [u8]>>;
+    /// The request header `name` (lower case).
+    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>>;
+    /// The decoded query parameter `name`.
+    fn query(&self, name: &str) -> Option<Cow<'_, [u8]>>;
+    /// The request's idempotency key, brought by the client or generated.
+    fn idempotency_key(&self) -> Option<Cow<'_, [u8]>>;
+    /// What ties the request to its reply.
+    fn correlation_id(&self) -> Option<Cow<'_, [u8]>>;
+    /// The value that `pointer` finds in the request's JSON body.
+    fn body(&self, pointer: &BodyPointer) -> Option<Cow<'_, [u8]>>;
+}
+
+/// An expression of a template that this request has no value for: the client's fault (400), naming the expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The expression as written, such as `${query.id}`.
+    pub expression: String,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "the request has no value for `{}`",
+            self.expression
+        )
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// Text with expressions, parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    parts: Box<[Part]>,
+}
+
+impl Template {
+    /// Parses `text`, in a position that may use `allowed`.
+    ///
+    /// # Errors
+    /// Every expression that is unclosed, unknown, or not allowed in this position.
+    pub fn parse(text: &str, allowed: Allowed) -> Result<Self, Vec<ExpressionFault>> {
+        let mut parts = Vec::new();
+        let mut faults = Vec::new();
+        let mut rest = text;
+        while let Some((before, from)) = rest.split_once("${") {
+            if !before.is_empty() {
+                parts.push(Part::Literal(before.into()));
+            }
+            let Some((inside, after)) = from.split_once('}') else {
+                faults.push(ExpressionFault::Unclosed(from.to_owned()));
+                rest = "";
+                break;
+            };
+            match parse_expression(inside.trim(), allowed) {
+                Ok(part) => parts.push(part),
+                Err(fault) => faults.push(fault),
+            }
+            rest = after;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Literal(rest.into()));
+        }
+        if faults.is_empty() {
+            Ok(Self {
+                parts: parts.into(),
+            })
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// The text with the values of `scope` in place.
+    ///
+    /// # Errors
+    /// The first expression without a value.
+    pub fn render(&self, scope: &(impl Scope + ?Sized)) -> Result<Vec<u8>, Missing> {
+        let mut text = Vec::new();
+        for part in &self.parts {
+            text.extend_from_slice(&value(part, scope)?);
+        }
+        Ok(text)
+    }
+
+    /// As [`render`](Self::render), for a URI reference: values are percent-encoded (RFC 3986 section 2.1), literals stay as
+    /// they are.
+    ///
+    /// Of a value, unreserved characters and `/`, `:` and `@` stay as they are; of a correlation id only the unreserved ones,
+    /// so that [`LocationPattern`](super::LocationPattern) sees where it ends.
+    ///
+    /// # Errors
+    /// The first expression without a value.
+    pub fn render_uri(&self, scope: &(impl Scope + ?Sized)) -> Result<Vec<u8>, Missing> {
+        let mut uri = Vec::new();
+        for part in &self.parts {
+            let value = value(part, scope)?;
+            match part {
+                Part::Literal(_) => uri.extend_from_slice(&value),
+                Part::CorrelationId => percent::encode(&value, b"", &mut uri),
+                Part::Param(_)
+                | Part::Header(_)
+                | Part::Query(_)
+                | Part::IdempotencyKey
+                | Part::Body(_) => percent::encode(&value, b"/:@", &mut uri),
+            }
+        }
+        Ok(uri)
+    }
+
+    /// Whether it takes something from the request's body.
+    pub fn needs_body(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Body(_)))
+    }
+
+    /// Whether it has `${correlationId}`.
+    pub fn uses_correlation_id(&self) -> bool {
+        self.correlation_id_count() > 0
+    }
+
+    /// How often it has `${correlationId}`.
+    pub fn correlation_id_count(&self) -> usize {
+        let is_id = |part: &&Part| matches!(part, Part::CorrelationId);
+        self.parts.iter().filter(is_id).count()
+    }
+
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Whether it is the same text for every request.
+    pub fn is_literal(&self) -> bool {
+        self.as_literal().is_some()
+    }
+
+    /// The text, if it is the same for every request.
+    pub fn as_literal(&self) -> Option<&str> {
+        match &*self.parts {
+            [] => Some(""),
+            [Part::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The literal pieces between the expressions.
+    pub fn literals(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| {
+            if let Part::Literal(text) = part {
+                Some(&**text)
+            } else {
+                None
+            }
+        })
+    }
+
+    /// The names of its `${params.name}` expressions.
+    pub fn params(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| {
+            if let Part::Param(name) = part {
+                Some(&**name)
+            } else {
+                None
+            }
+        })
+    }
+}
+
+fn value<'s>(part: &'s Part, scope: &'s (impl Scope + ?Sized)) -> Result<Cow<'s, [u8]>, Missing> {
+    let value = match part {
+        Part::Literal(literal) => Some(Cow::Borrowed(literal.as_bytes())),
+        Part::Param(name) => scope.param(name),
+        Part::Header(name) => scope.header(name),
+        Part::Query(name) => scope.query(name),
+        Part::IdempotencyKey => scope.idempotency_key(),
+        Part::CorrelationId => scope.correlation_id(),
+        Part::Body(pointer) => scope.body(pointer),
+    };
+    value.ok_or_else(|| missing(part))
+}
+
+#[cold]
+fn missing(part: &Part) -> Missing {
+    Missing {
+        expression: part.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Request;
+
+    impl Scope for Request {
+        fn param(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+            (name == "id").then_some(Cow::Borrowed(b"${idempotencyKey}"))
+        }
+        fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+            (name == "x-tenant").then_some(Cow::Borrowed(b"acme"))
+        }
+        fn query(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+            (name == "page").then_some(Cow::Borrowed(b"2"))
+        }
+        fn idempotency_key(&self) -> Option<Cow<'_, [u8]>> {
+            Some(Cow::Borrowed(b"key"))
+        }
+        fn correlation_id(&self) -> Option<Cow<'_, [u8]>> {
+            Some(Cow::Borrowed("k/ü-1".as_bytes()))
+        }
+        fn body(&self, pointer: &BodyPointer) -> Option<Cow<'_, [u8]>> {
+            pointer.find(br#"{"a": {"b": ["x y", 1.0]}}"#)
+        }
+    }
+
+    fn everything() -> Allowed {
+        Allowed::REQUEST | Allowed::IDEMPOTENCY_KEY | Allowed::CORRELATION_ID | Allowed::BODY
+    }
+
+    fn render(text: &str) -> Result<String, Missing> {
+        let rendered = Template::parse(text, everything())
+            .unwrap()
+            .render(&Request)?;
+        Ok(String::from_utf8(rendered).unwrap())
+    }
+
+    fn faults(text: &str) -> Vec<ExpressionFault> {
+        Template::parse(text, Allowed::PARAMS).unwrap_err()
+    }
+
+    #[test]
+    fn text_and_expressions_mix() {
+        assert_eq!(
+            render("dev_${headers.X-Tenant}-${query.page}/${ idempotencyKey }$"),
+            Ok("dev_acme-2/key$".into())
+        );
+        assert_eq!(render(""), Ok(String::new()));
+    }
+
+    #[test]
+    fn a_value_is_never_expanded_again() {
+        assert_eq!(render("${params.id}"), Ok("${idempotencyKey}".into()));
+    }
+
+    #[test]
+    fn a_missing_value_is_named() {
+        let missing = render("a${query.size}").unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "the request has no value for `${query.size}`"
+        );
+    }
+
+    #[test]
+    fn literals_are_known_as_such() {
+        let template = Template::parse("items-$5", everything()).unwrap();
+        assert_eq!(template.as_literal(), Some("items-$5"));
+        let template = Template::parse("a${params.b}c${params.d}", everything()).unwrap();
+        assert!(!template.is_literal());
+        assert_eq!(template.literals().collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(template.params().collect::<Vec<_>>(), ["b", "d"]);
+    }
+
+    #[test]
+    fn every_fault_of_a_text_is_found() {
+        assert_eq!(
+            faults(
+                "${parms.id}${query.a}${params.}${params}${guarded['g'].identity}${correlationId}${body./a}${body}${x"
+            ),
+            [
+                ExpressionFault::Unknown("parms.id".into()),
+                ExpressionFault::NotHere("query.a".into()),
+                ExpressionFault::BadName("params.".into()),
+                ExpressionFault::BadName("params".into()),
+                ExpressionFault::NotSupportedYet("guarded['g'].identity".into()),
+                ExpressionFault::NotHere("correlationId".into()),
+                ExpressionFault::NotHere("body./a".into()),
+                ExpressionFault::BadName("body".into()),
+                ExpressionFault::Unclosed("x".into()),
+            ]
+        );
+    }
+}
