@@ -6,6 +6,7 @@
 use crate::http::Problem;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::producer::{ProduceFault, Unavailable};
+use crate::mapping::progress::IfMatchFault;
 use crate::route::Missing;
 
 /// Seconds after which a client may try again when the cluster or this gateway could not serve it.
@@ -62,6 +63,24 @@ pub enum RequestError {
         /// Its name.
         topic: String,
     },
+    /// `if-match` has a form that a record cannot carry.
+    IfMatch(IfMatchFault),
+    /// Nobody answered the request in time.
+    NoReply,
+    /// The reply is none that HTTP knows.
+    BadReply,
+    /// Kafka cannot say whether the request has its reply already.
+    RepliesUnknown {
+        /// The reply topic.
+        topic: String,
+    },
+    /// The reply is known of and cannot be read.
+    ReplyUnreadable {
+        /// The reply topic.
+        topic: String,
+    },
+    /// Too many requests wait for replies.
+    RepliesOverloaded,
 }
 
 impl RequestError {
@@ -89,6 +108,17 @@ impl RequestError {
                 .member("topic", topic)
                 .number("read_bytes", *read_bytes as u64),
             Self::ColdReadFailed { topic } => retriable("the item is not in the cache, and Kafka cannot be asked").member("topic", topic),
+            Self::IfMatch(IfMatchFault::Any) => Problem::new(400).detail("`if-match: *` cannot be passed on: send the item's etag"),
+            Self::IfMatch(IfMatchFault::Weak) => Problem::new(400).detail("`if-match` takes no weak etag (RFC 9110 13.1.1)"),
+            Self::IfMatch(IfMatchFault::List) => Problem::new(400).detail("`if-match` can pass on one etag, not a list"),
+            Self::NoReply => Problem::new(504)
+                .detail("the request is stored or on its way, and no reply came in time; repeat it with the same idempotency key to wait on"),
+            Self::BadReply => Problem::new(502).detail("the service's reply has a `:status` that is none"),
+            Self::RepliesUnknown { topic } => {
+                retriable("Kafka cannot say whether the request was made before; it was not made now").member("topic", topic)
+            }
+            Self::ReplyUnreadable { topic } => retriable("the reply is there, and Kafka cannot be asked for it").member("topic", topic),
+            Self::RepliesOverloaded => retriable("too many requests are waiting for replies; this one was not made"),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod embedded;
 pub mod error;
+pub mod exchange;
 pub mod gateway;
 pub mod http;
 pub mod kafka;

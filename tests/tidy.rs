@@ -6,8 +6,9 @@ use std::fs;
 use std::path::Path;
 
 /// Protocols, routes, mappings, configuration and the Kafka machines: bytes, time and messages come to them as arguments.
-const SANS_IO: [&str; 13] = [
+const SANS_IO: [&str; 14] = [
     "src/config/",
+    "src/exchange/",
     "src/http/",
     "src/kafka/cache/",
     "src/kafka/correlation/",

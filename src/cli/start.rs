@@ -100,7 +100,11 @@ pub(super) fn cached_topics(plan: &Plan) -> Vec<String> {
         .flat_map(|cluster| &cluster.create)
         .map(|topic| topic.name.as_str())
         .collect();
+    // Replies have no keys as a rule, and a compacted topic takes no record without one.
+    let replies = gateway::reply_topics(plan);
+    let is_reply = |topic: &str| replies.iter().any(|(_, reply)| reply == topic);
     let mut topics: Vec<String> = bootstrap
+        .filter(|topic| !is_reply(topic))
         .chain(keyed)
         .filter(|topic| !created.contains(&topic.as_str()))
         .collect();

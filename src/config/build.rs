@@ -10,20 +10,21 @@ use super::link::{Graph, Linked};
 use super::mistake::{At, Report};
 use super::plan::{
     Cluster, HttpKafka, HttpKafkaRoute, HttpRoute, HttpServer, Listener, ListenerRoute,
-    ListenerWhen,
+    ListenerWhen, With,
 };
 use super::shape::{self, Binding, Exit, KafkaClient, Kind, TopicRoute};
 use crate::route::Template;
 
-/// Builds listeners and clusters; a topic without a way to a cluster is a mistake.
-pub(super) fn build(graph: &Graph, report: &mut Report) -> Linked {
+/// Builds listeners and clusters of the bindings that are `reached`; a topic without a way to a cluster is a mistake in the
+/// others, too.
+pub(super) fn build(graph: &Graph, reached: &BTreeSet<usize>, report: &mut Report) -> Linked {
     let builder = Builder {
         graph,
         clusters: Vec::new(),
         keys: Vec::new(),
         proxies: BTreeMap::new(),
     };
-    builder.build(report)
+    builder.build(reached, report)
 }
 
 /// Why a topic has no way to a cluster.
@@ -45,16 +46,27 @@ struct Builder<'g> {
     proxies: BTreeMap<usize, Arc<HttpKafka>>,
 }
 
-impl Builder<'_> {
-    fn build(mut self, report: &mut Report) -> Linked {
+impl<'g> Builder<'g> {
+    fn build(mut self, reached: &BTreeSet<usize>, report: &mut Report) -> Linked {
         let graph = self.graph;
-        for index in 0..graph.bindings.len() {
-            self.build_proxy(index, report);
+        for index in reached {
+            self.build_proxy(*index, report);
         }
         let mut added = BTreeSet::new();
-        for index in 0..graph.bindings.len() {
-            self.add_bootstrap(index, &mut added, report);
+        for index in reached {
+            for (cluster, topic) in self.bootstrap(*index, report) {
+                if added.insert((cluster, topic)) {
+                    self.clusters[cluster].bootstrap.push(topic.to_owned());
+                }
+            }
         }
+        // The rest is built for its mistakes only: no cluster is started for what no request can reach.
+        let started = self.clusters.len();
+        for index in (0..graph.bindings.len()).filter(|index| !reached.contains(index)) {
+            self.build_proxy(index, report);
+            self.bootstrap(index, report);
+        }
+        self.clusters.truncate(started);
         let mut servers: BTreeMap<usize, Arc<HttpServer>> = BTreeMap::new();
         for index in 0..graph.bindings.len() {
             servers.extend(
@@ -79,29 +91,10 @@ impl Builder<'_> {
         let Kind::HttpKafka(proxy) = &binding.kind else {
             return;
         };
-        let mut routes = Vec::new();
-        for route in &proxy.routes {
-            let (Some(with), Some(exit)) = (&route.with, &route.exit) else {
-                continue;
-            };
-            let Some(next) = graph.target(binding, exit) else {
-                continue;
-            };
-            let topic = with.topic();
-            match self.cluster(next, topic.as_literal()) {
-                Ok(cluster) => {
-                    routes.push(HttpKafkaRoute {
-                        when: route.when.clone(),
-                        with: with.clone(),
-                        cluster,
-                    });
-                }
-                Err(reason) => {
-                    let (at, path) = &route.topic_at;
-                    refuse(&reason, topic, (*at, path), report);
-                }
-            }
-        }
+        let routes = proxy.routes.iter();
+        let routes = routes
+            .filter_map(|route| self.mapping_route(binding, route, report))
+            .collect();
         let proxy = HttpKafka {
             namespace: binding.namespace.clone(),
             name: binding.name.clone(),
@@ -113,6 +106,50 @@ impl Builder<'_> {
             routes,
         };
         self.proxies.insert(index, Arc::new(proxy));
+    }
+
+    fn mapping_route(
+        &mut self,
+        binding: &Binding,
+        route: &shape::HttpKafkaRoute,
+        report: &mut Report,
+    ) -> Option<HttpKafkaRoute> {
+        let with = route.with.as_ref()?;
+        let next = self.graph.target(binding, route.exit.as_ref()?)?;
+        let cluster = self.cluster_for(next, with.topic(), &route.topic_at, report);
+        if let With::Produce {
+            reply: Some(reply), ..
+        } = with
+        {
+            let of_reply = self.cluster_for(next, &reply.topic, &route.reply_at, report)?;
+            if cluster.is_some_and(|cluster| cluster != of_reply) {
+                let (at, path) = &route.reply_at;
+                let message = "a reply from another cluster is not supported yet";
+                report.mistake(*at, path.as_str(), message);
+            }
+        }
+        Some(HttpKafkaRoute {
+            when: route.when.clone(),
+            with: with.clone(),
+            cluster: cluster?,
+        })
+    }
+
+    /// The cluster of the topic that stands at `topic_at`; without a way to one that is a mistake there.
+    fn cluster_for(
+        &mut self,
+        next: usize,
+        topic: &Template,
+        (at, path): &(At, String),
+        report: &mut Report,
+    ) -> Option<usize> {
+        match self.cluster(next, topic.as_literal()) {
+            Ok(cluster) => Some(cluster),
+            Err(reason) => {
+                refuse(&reason, topic, (*at, path), report);
+                None
+            }
+        }
     }
 
     /// The cluster that `topic` (`None`: known per request only) gets to from the kafka binding `from`.
@@ -166,23 +203,16 @@ impl Builder<'_> {
         Ok(self.clusters.len() - 1)
     }
 
-    fn add_bootstrap(
-        &mut self,
-        index: usize,
-        added: &mut BTreeSet<(usize, String)>,
-        report: &mut Report,
-    ) {
+    /// The topics that a `cache_server` reads from the start on, with their clusters.
+    fn bootstrap(&mut self, index: usize, report: &mut Report) -> Vec<(usize, &'g str)> {
         let graph = self.graph;
         let Kind::CacheServer { bootstrap, .. } = &graph.bindings[index].kind else {
-            return;
+            return Vec::new();
         };
+        let mut topics = Vec::new();
         for entry in bootstrap {
             match self.cluster(index, Some(&entry.topic)) {
-                Ok(cluster) => {
-                    if added.insert((cluster, entry.topic.clone())) {
-                        self.clusters[cluster].bootstrap.push(entry.topic.clone());
-                    }
-                }
+                Ok(cluster) => topics.push((cluster, entry.topic.as_str())),
                 Err(NoWay::NoRoute(name)) => {
                     let message = format!("no route of `{name}` takes the topic `{}`", entry.topic);
                     report.mistake(entry.at, entry.path.as_str(), message);
@@ -190,6 +220,7 @@ impl Builder<'_> {
                 Err(NoWay::Broken | NoWay::Unknown(_)) => {}
             }
         }
+        topics
     }
 
     fn http_server(&self, index: usize) -> Option<HttpServer> {

@@ -27,8 +27,8 @@ pub(super) fn link(bindings: Vec<Binding>, report: &mut Report) -> Linked {
     let graph = Graph { bindings, names };
     graph.check_exits(report);
     graph.check_ports(report);
-    graph.check_reached(report);
-    build(&graph, report)
+    let reached = graph.check_reached(report);
+    build(&graph, &reached, report)
 }
 
 /// The bindings and their names; the edges are their exits.
@@ -170,8 +170,8 @@ impl Graph {
         }
     }
 
-    /// Something must listen; what no listener leads to is odd.
-    fn check_reached(&self, report: &mut Report) {
+    /// Something must listen; what no listener leads to is odd. Gives the bindings that listeners lead to.
+    fn check_reached(&self, report: &mut Report) -> BTreeSet<usize> {
         let is_listener = |index: &usize| matches!(self.bindings[*index].kind, Kind::TcpServer(_));
         let mut open: Vec<usize> = (0..self.bindings.len()).filter(is_listener).collect();
         // What was refused may be the listener that is missing.
@@ -201,6 +201,7 @@ impl Graph {
                 );
             }
         }
+        reached
     }
 }
 

@@ -271,6 +271,12 @@ fn the_defaults_are_in_the_plan() {
         (topic.as_literal(), *acks, key.is_none(), overrides.len()),
         (Some("items"), Acks::InSyncReplicas, true, 0)
     );
+    assert!(reply.is_none());
+    assert_eq!(proxy.correlation, Correlation::default());
+    assert_eq!(proxy.correlation.reply_to, "zilla:reply-to");
+    assert_eq!(proxy.correlation.correlation_id, "zilla:correlation-id");
+    assert_eq!(proxy.wait_max, Duration::from_secs(60));
+    assert_eq!(proxy.horizon, Duration::from_secs(86_400));
     let cluster = &plan.clusters[proxy.routes[0].cluster];
     assert_eq!(
         (cluster.name.as_str(), cluster.connect_to.as_ref()),
@@ -400,6 +406,161 @@ fn the_options_are_in_the_plan() {
         ),
         (1, -1)
     );
+}
+
+/// The routes of the only proxy.
+fn mapped(plan: &Plan) -> &HttpKafka {
+    &plan.listeners[0].routes[0].exit.routes[0].exit
+}
+
+/// The reply of a route.
+fn reply(route: &HttpKafkaRoute) -> &Reply {
+    match &route.with {
+        With::Produce {
+            reply: Some(reply), ..
+        } => reply,
+        With::Produce { reply: None, .. } | With::Fetch { .. } => panic!("a route with a reply"),
+    }
+}
+
+#[test]
+fn correlated_requests_are_in_the_plan() {
+    let plan = plan(&edited(&[
+        (
+            "kind: proxy\n",
+            "kind: proxy
+    options:
+      idempotency: {horizon: PT1M}
+      correlation: {headers: {reply-to: x-reply, correlation-id: x-id}}
+      wait-max: 1h
+",
+        ),
+        (
+            "      - with: {capability: produce, topic: items}",
+            "      - when: [{path: '/items/{id}'}, {path: '/items/{id};{x}'}]
+        with:
+          capability: produce
+          topic: items-${body./kind}
+          key: ${body.device.id}
+          overrides: {kind: '${body./kind}'}
+          reply-to: replies
+          async: {Location: '/items/${params.id};cid=${correlationId}', x-key: '${idempotencyKey} ${headers.a}'}
+        exit: cache_client
+      - with: {capability: produce, topic: items, reply-to: 'to-${headers.x}', correlation-id: x-own}",
+        ),
+    ]));
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+    let proxy = mapped(&plan);
+    assert_eq!(proxy.wait_max, Duration::from_secs(3_600));
+    assert_eq!(proxy.horizon, Duration::from_secs(60));
+    assert_eq!(proxy.idempotency_header, "idempotency-key");
+    let names = (
+        proxy.correlation.reply_to.as_str(),
+        proxy.correlation.correlation_id.as_str(),
+    );
+    assert_eq!(names, ("x-reply", "x-id"));
+    let first = reply(&proxy.routes[0]);
+    assert_eq!(first.topic.as_literal(), Some("replies"));
+    assert_eq!(first.correlation_header, "x-id");
+    let names: Vec<&str> = first
+        .headers
+        .iter()
+        .map(|header| header.name.as_str())
+        .collect();
+    assert_eq!(names, ["location", "x-key"]);
+    let location = first.headers[0].location.as_ref().unwrap();
+    assert_eq!(
+        location.correlation_id(b"/items/5;cid=a-1").as_deref(),
+        Some(&b"a-1"[..])
+    );
+    assert!(first.headers[1].location.is_none());
+    let second = reply(&proxy.routes[1]);
+    assert!(!second.topic.is_literal() && second.headers.is_empty());
+    assert_eq!(second.correlation_header, "x-own");
+    assert_eq!(
+        crate::gateway::reply_topics(&plan),
+        [(0, "replies".to_owned())]
+    );
+}
+
+#[test]
+fn results_that_nobody_can_ask_for_are_odd() {
+    let warnings = |with: &str| {
+        let text = edited(&[("topic: items", with)]);
+        let warnings = plan(&text).warnings;
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings("topic: a, reply-to: b, async: {location: /x, x-id: '${correlationId}'}"),
+        [
+            "zilla.yaml:17:68: bindings.mapping.routes[0].with.async: no value is a path with `${correlationId}`: nobody can ask for the result"
+        ]
+    );
+    assert_eq!(
+        warnings("topic: a, reply-to: b, async: {location: '/${query.x}-${correlationId}'}"),
+        [
+            "zilla.yaml:17:78: bindings.mapping.routes[0].with.async.location: nothing tells `${correlationId}` from the expression beside it (put `/` or `;` between them)"
+        ]
+    );
+    assert_eq!(
+        warnings("topic: a, reply-to: 'b-${body.x}', async: {location: '/${correlationId}'}"),
+        [
+            "zilla.yaml:17:57: bindings.mapping.routes[0].with.reply-to: a request for the result has no body to find this topic with"
+        ]
+    );
+}
+
+#[test]
+fn a_reply_comes_from_the_cluster_of_its_request() {
+    let other = "
+  other_server: {type: kafka, kind: cache_server, exit: other_client}
+  other_client: {type: kafka, kind: client, options: {servers: ['other:9092']}, exit: tcp}
+";
+    let routes = "routes: [{when: [{topic: b}], exit: other_server}, {when: [{topic: a}], exit: cache_server}]";
+    let found = |with: &str| {
+        let text = edited(&[("exit: cache_server", routes), ("topic: items", with)]);
+        refusal(&format!("{}{other}", text.trim_end()))
+    };
+    assert_eq!(
+        found("topic: a, reply-to: b"),
+        "zilla.yaml:17:57: bindings.mapping.routes[0].with.reply-to: a reply from another cluster is not supported yet\n"
+    );
+    assert_eq!(
+        found("topic: a, reply-to: c"),
+        "zilla.yaml:17:57: bindings.mapping.routes[0].with.reply-to: no route of `cache_client` takes the topic `c`\n"
+    );
+    assert_eq!(found("topic: a, reply-to: a"), "no mistake");
+}
+
+#[test]
+fn what_no_listener_leads_to_starts_nothing() {
+    let second = SMALL
+        .replace("name: example", "name: second")
+        .replace("exit: http\n", "exit: example:http\n")
+        .replace("7114", "7115")
+        .replace(
+            "exit: client",
+            "options: {bootstrap: [late]}\n    exit: client",
+        )
+        .replace("exit: cache_client", "exit: example:cache_client")
+        .replace("servers:", "create: [{name: late}], servers:");
+    let plan = plan(&format!("---{SMALL}---{second}---\n"));
+    let names: Vec<&str> = plan
+        .clusters
+        .iter()
+        .map(|cluster| cluster.namespace.as_str())
+        .collect();
+    assert_eq!(names, ["example"]);
+    assert!(plan.clusters[0].bootstrap.is_empty());
+    assert!(plan.clusters[0].create.is_empty());
+    let lonely = edited(&[(
+        "bindings:",
+        "bindings:
+  lonely: {type: kafka, kind: cache_server, options: {bootstrap: [late]}, exit: client}",
+    )]);
+    let lonely = load("zilla.yaml", &lonely, &env).unwrap();
+    assert!(lonely.clusters[0].bootstrap.is_empty());
+    assert_eq!(lonely.warnings.len(), 1);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::startup::{self, Shared};
 use super::{CoreMessage, CoreSocket};
 use crate::kafka::client::Client;
 use crate::kafka::producer::Limits;
+use crate::kafka::replies::{Replies, RepliesParts, ReplyMessage};
 use crate::kafka::topics::floors::FloorsOfCore;
 use crate::kafka::topics::{CacheMessage, Topics, TopicsParts};
 use crate::net::accept;
@@ -43,15 +44,20 @@ pub(super) async fn run(
 ) {
     let clients = clients(&start, &shared);
     let topics = topics(&start, &shared, &clients);
+    let replies = replies(&start, &shared, &clients);
     let signals = Rc::new(Signals::default());
     runtime::spawn(pump(
         start.id,
         shared.clone(),
         topics.clone(),
+        replies.clone(),
         signals.clone(),
     ));
     prepare(&start, &shared, &clients, &topics, &signals).await;
-    let service = Service::new(start.deadlines.clone(), clients.clone(), topics);
+    for (cluster, topic) in startup::reply_topics(&shared.plan) {
+        replies[cluster].open(&topic);
+    }
+    let service = Service::new(start.deadlines.clone(), clients.clone(), topics, replies);
     let stops: Vec<Rc<Notify>> = sockets
         .into_iter()
         .filter_map(|socket| listen(socket, &shared, &service))
@@ -113,21 +119,51 @@ fn topics(start: &CoreStart, shared: &Arc<Shared>, clients: &[Client]) -> Vec<To
     clients.iter().enumerate().map(topics).collect()
 }
 
+fn replies(start: &CoreStart, shared: &Arc<Shared>, clients: &[Client]) -> Vec<Replies> {
+    let replies = |(cluster, client): (usize, &Client)| {
+        let mailboxes = shared.clone();
+        let send = move |to: CoreId, message: ReplyMessage| {
+            let message = CoreMessage::Replies { cluster, message };
+            match mailboxes.mailboxes[to.0].send_data(message) {
+                Err(CoreMessage::Replies { message, .. }) => Err(message),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        };
+        let (names, horizon) = startup::reply_names(&shared.plan, cluster);
+        Replies::new(RepliesParts {
+            core: start.id,
+            cores: start.cores,
+            client: client.clone(),
+            deadlines: start.deadlines.clone(),
+            names,
+            horizon,
+            send: Box::new(send),
+        })
+    };
+    clients.iter().enumerate().map(replies).collect()
+}
+
 /// Hands out what other cores and the helper send.
-async fn pump(id: CoreId, shared: Arc<Shared>, topics: Vec<Topics>, signals: Rc<Signals>) {
+async fn pump(
+    id: CoreId,
+    shared: Arc<Shared>,
+    topics: Vec<Topics>,
+    replies: Vec<Replies>,
+    signals: Rc<Signals>,
+) {
     let mailbox = &shared.mailboxes[id.0];
     loop {
         let first = std::future::poll_fn(|context| mailbox.poll_take(context)).await;
-        dispatch(first, &topics, &signals);
+        dispatch(first, &topics, &replies, &signals);
         for _ in 1..MESSAGES_PER_TURN {
             let Some(message) = mailbox.take() else { break };
-            dispatch(message, &topics, &signals);
+            dispatch(message, &topics, &replies, &signals);
         }
         runtime::yield_now().await;
     }
 }
 
-fn dispatch(message: CoreMessage, topics: &[Topics], signals: &Signals) {
+fn dispatch(message: CoreMessage, topics: &[Topics], replies: &[Replies], signals: &Signals) {
     match message {
         CoreMessage::Drain => {
             signals.draining.set(true);
@@ -137,6 +173,11 @@ fn dispatch(message: CoreMessage, topics: &[Topics], signals: &Signals) {
         CoreMessage::Cache(message) => {
             if let Some(topics) = topics.get(message.cluster()) {
                 topics.handle_message(message);
+            }
+        }
+        CoreMessage::Replies { cluster, message } => {
+            if let Some(replies) = replies.get(cluster) {
+                replies.handle_message(message);
             }
         }
     }
@@ -184,7 +225,7 @@ async fn prepare(
     for (cluster, topic) in startup::produced_topics(plan) {
         clients[cluster].produce_topic(&topic);
     }
-    startup::warm_up(&plan.clusters, topics, &start.deadlines)
+    startup::warm_up(plan, topics, &start.deadlines)
         .or(signals.drain.notified())
         .await;
     if start.id == CoreId(0) {

@@ -13,13 +13,14 @@ use std::time::Duration;
 use socket2::Socket;
 
 use crate::config::Plan;
+use crate::kafka::replies::ReplyMessage;
 use crate::kafka::topics::CacheMessage;
 use crate::kafka::topics::floors::Floors;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::net::{bind, resolve_blocking};
 use crate::runtime::placement::CoreSet;
 use crate::runtime::{self, StartFault, helper};
-pub use startup::keyed_topics;
+pub use startup::{keyed_topics, reply_topics};
 
 /// Control messages of one core: a drain and a "topics are there" at most, with room to spare.
 const CONTROL_MESSAGES_MAX: usize = 64;
@@ -37,6 +38,13 @@ pub enum CoreMessage {
     TopicsCreated,
     /// Cached partitions: see [`CacheMessage`]. In the data queue.
     Cache(CacheMessage),
+    /// Replies and who waits for them: see [`ReplyMessage`]. In the data queue.
+    Replies {
+        /// Which cluster of the plan.
+        cluster: usize,
+        /// What.
+        message: ReplyMessage,
+    },
 }
 
 /// How to run.

@@ -4,6 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::CoreMessage;
 use crate::clock::Instant;
 use crate::config::{Cluster, HttpKafkaRoute, Plan, With};
@@ -90,18 +92,18 @@ async fn create_once(
 }
 
 /// Opens the bootstrap topics and waits until they are read, for [`BOOTSTRAP_WAIT`] at most.
-pub(super) async fn warm_up(clusters: &[Cluster], topics: &[Topics], deadlines: &Rc<Deadlines>) {
+pub(super) async fn warm_up(plan: &Plan, topics: &[Topics], deadlines: &Rc<Deadlines>) {
     let now = runtime::now();
     let deadline = deadlines.deadline();
     let notify = Rc::new(Notify::default());
     let mut pinned = Vec::new();
-    for (cluster, topics) in clusters.iter().zip(topics) {
-        pinned.extend(
-            cluster
-                .bootstrap
-                .iter()
-                .filter_map(|name| topics.pin(name, now).map(|reader| (topics, reader))),
-        );
+    for (index, (cluster, topics)) in plan.clusters.iter().zip(topics).enumerate() {
+        let cached = cluster
+            .bootstrap
+            .iter()
+            .filter(|name| is_read(plan, index, name));
+        pinned
+            .extend(cached.filter_map(|name| topics.pin(name, now).map(|reader| (topics, reader))));
     }
     for (topics, reader) in pinned {
         while !topics.is_ready(&reader) {
@@ -118,6 +120,17 @@ pub(super) async fn warm_up(clusters: &[Cluster], topics: &[Topics], deadlines: 
             }
         }
     }
+}
+
+/// Whether a bootstrap topic is worth caching: not one that only replies come in, which are indexed instead.
+fn is_read(plan: &Plan, cluster: usize, name: &str) -> bool {
+    let may_read = |route: &HttpKafkaRoute| match &route.with {
+        With::Fetch { topic, .. } => {
+            route.cluster == cluster && topic.as_literal().is_none_or(|topic| topic == name)
+        }
+        With::Produce { .. } => false,
+    };
+    !reply_topics(plan).contains(&(cluster, name.to_owned())) || mapped_routes(plan).any(may_read)
 }
 
 /// Warns of routes that look items up by key in a topic that keeps all records: every such answer is the *oldest* record of its key.
@@ -188,4 +201,39 @@ pub(super) fn produced_topics(plan: &Plan) -> Vec<(usize, String)> {
         With::Fetch { .. } => None,
     });
     each_once(produced.collect())
+}
+
+/// The topics that some route waits for replies in, each once, with their cluster.
+pub fn reply_topics(plan: &Plan) -> Vec<(usize, String)> {
+    let replies = mapped_routes(plan).filter_map(|route| match &route.with {
+        With::Produce {
+            reply: Some(reply), ..
+        } => Some((route.cluster, reply.topic.as_literal()?.to_owned())),
+        With::Produce { reply: None, .. } | With::Fetch { .. } => None,
+    });
+    each_once(replies.collect())
+}
+
+/// The record headers that carry correlation ids in the replies of a cluster, each once, and how far back replies are to be known.
+pub(super) fn reply_names(plan: &Plan, cluster: usize) -> (Arc<[Bytes]>, Duration) {
+    let bindings = plan
+        .listeners
+        .iter()
+        .flat_map(|listener| &listener.routes)
+        .flat_map(|route| &route.exit.routes)
+        .map(|route| &route.exit)
+        .filter(|binding| binding.routes.iter().any(|route| route.cluster == cluster));
+    let mut names = Vec::new();
+    let mut horizon = Duration::ZERO;
+    for binding in bindings {
+        let name = &binding.correlation.correlation_id;
+        if !names.contains(&name.as_bytes()) {
+            names.push(name.as_bytes());
+        }
+        horizon = horizon.max(binding.horizon);
+    }
+    (
+        names.into_iter().map(Bytes::copy_from_slice).collect(),
+        horizon,
+    )
 }

@@ -1,18 +1,18 @@
-//! One request and its answer, between the connection that brought it and the core's Kafka side.
+//! One request and its answer, between the connection that brought it and the core's Kafka side: the shell around [`crate::exchange`].
 //!
 //! ```text
-//!             ┌─ produce: Receiving ──whole body──▶ Held ──▶ Acking ──outcome──▶ answer
-//!  resolved ──┤
-//!             └─ fetch:   Receiving ──▶ Reading ─┬─ found, or not ────▶ answer
-//!                          (body is dropped)     ├─ not cached ──▶ Cold ─▶ answer
-//!                                                └─ collection ──▶ Streaming ─▶ begin, data …, finish
+//!             ┌─ one-way:    Receiving ──whole body──▶ Held ──▶ Acking ──outcome──────────────────▶ answer
+//!  resolved ──┼─ correlated: Receiving ──whole body──▶ Held ──▶ Waiting ─┬─ reply, stored, time ──▶ answer
+//!             │                                                          └─ came before ──▶ Fetching ─▶ answer
+//!             └─ read:       Receiving ──▶ Reading ─┬─ found, or not ─────▶ answer
+//!                             (body is dropped)     ├─ not cached ──▶ Cold ─▶ answer
+//!                                                   └─ collection ──▶ Streaming ─▶ begin, data …, finish
 //! ```
 
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -20,28 +20,31 @@ use super::collection::{Collection, CollectionStep, Refused};
 use super::service::{Service, count};
 use crate::clock::Instant;
 use crate::error::RequestError;
-use crate::http::{Body, ResponseHead};
+use crate::exchange::correlated::{Correlated, Next};
+use crate::exchange::one_way;
+use crate::exchange::reading::{self, Behind, CacheAnswer, Opened, Reading};
+use crate::http::{Body, RequestHead, ResponseHead};
 use crate::kafka::cache::{PartitionView, Policy};
 use crate::kafka::client::Delivery;
+use crate::kafka::correlation::{CorrelationId, Place, Reply, ReplyFault};
 use crate::kafka::producer::{Acks, Record};
+use crate::kafka::replies::{Pending, Request, SubmitFault};
 use crate::kafka::topics::{
-    CachedPartitions, ColdFault, ColdQuery, ColdRecord, TopicReader, TopicState, Topics, find_cold,
+    CachedPartitions, ColdFault, ColdQuery, ColdRecord, EndsTicket, TopicReader, TopicState,
+    Topics, find_cold,
 };
+use crate::mapping::http_kafka::correlated::{StatusRequest, Submission};
 use crate::mapping::http_kafka::fetch::{Answer, CachedTopic, FetchRequest, SingleOutcome};
 use crate::mapping::http_kafka::{Action, Resolved};
 use crate::runtime::notify::Notify;
 
-/// How long a read waits for the cache to have what this process has acknowledged.
-const READ_YOUR_WRITES_WAIT: Duration = Duration::from_secs(1);
-/// How long a read waits for a topic to be opened and read to its end.
-const WARM_WAIT: Duration = Duration::from_secs(5);
-
 /// What earlier requests of a connection are still at. Reads wait for writes and writes for reads, so that a pipeline means what it would mean request by request;
-/// reads do not wait for reads, nor writes for writes.
+/// reads do not wait for reads, nor writes for writes. Requests with a reply wait for all writes, and all wait for them: the shards that store them keep no order.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Before {
     writes: bool,
     reads: bool,
+    correlated: bool,
 }
 
 /// What an exchange wants its connection to do.
@@ -62,78 +65,53 @@ pub(super) enum Step {
     Abort,
 }
 
-/// A read that cannot be answered yet, and until when it waits for a change of its topic.
-struct Waiting {
-    reader: Rc<TopicReader>,
-    until: Instant,
-}
-
-/// What the cache says to a read.
-enum CacheAnswer {
-    Whole(Box<Answer>),
-    Collection(ResponseHead, Collection),
-    NotFound,
-    Warming,
-    TooMany,
-    CollectionNotCached,
-    ItemNotCached,
-}
-
-impl CacheAnswer {
-    fn of_item(outcome: SingleOutcome) -> Self {
-        match outcome {
-            SingleOutcome::Answer(answer) => Self::Whole(answer),
-            SingleOutcome::NotFound => Self::NotFound,
-            SingleOutcome::Warming => Self::Warming,
-            SingleOutcome::NotCached { .. } => Self::ItemNotCached,
-        }
-    }
-
-    fn of_collection(
-        topics: &Topics,
-        reader: &Rc<TopicReader>,
-        request: &FetchRequest,
-        view: &CachedPartitions<'_>,
-    ) -> Self {
-        match Collection::open(topics, reader, request, view) {
-            Ok((head, Some(collection))) => Self::Collection(head, collection),
-            Ok((head, None)) => Self::Whole(Box::new(Answer {
-                head,
-                body: Body::Empty,
-            })),
-            Err(Refused::Warming) => Self::Warming,
-            Err(Refused::TooMany) => Self::TooMany,
-            Err(Refused::NotCached) => Self::CollectionNotCached,
-        }
-    }
-}
-
+type Opening = (ResponseHead, Collection);
 type ColdRead = Pin<Box<dyn Future<Output = Result<Option<ColdRecord>, ColdFault>>>>;
+type ReplyRead = Pin<Box<dyn Future<Output = Result<Reply, ReplyFault>>>>;
 
 enum State {
-    /// The body is coming.
-    Receiving { body: BytesMut },
-    /// The record is ready and waits for reads that came before it on the connection.
-    Held { record: Record },
+    /// The body is coming. `head`: what to do is not known before it is here.
+    Receiving {
+        body: BytesMut,
+        head: Option<Box<RequestHead>>,
+    },
+    /// The record is ready and waits for what came before it on the connection.
+    Held { body: Bytes },
     /// The record is on its way.
     Acking { delivery: Rc<Delivery> },
-    /// The cache is to be asked.
-    Reading {
-        reader: Option<Rc<TopicReader>>,
-        since: Instant,
-        wake_at: Instant,
+    /// The shard of its id will say.
+    Waiting {
+        machine: Box<Correlated>,
+        pending: Pending,
     },
+    /// A reply that came before is being read.
+    Fetching {
+        machine: Box<Correlated>,
+        read: ReplyRead,
+    },
+    /// The cache is to be asked.
+    Reading(Box<Read>),
     /// Kafka is being asked.
     Cold {
-        reader: Rc<TopicReader>,
+        from: Box<Read>,
         read: ColdRead,
-        /// Where the cache began when the reading did: it has to be asked again from there on.
         searched_below: Vec<i64>,
     },
     /// A collection is being written.
-    Streaming { collection: Collection },
+    Streaming { collection: Box<Collection> },
     /// Refused before anything was begun.
     Refused(RequestError),
+}
+
+/// A read and how far it has come.
+struct Read {
+    machine: Reading,
+    reader: Option<Rc<TopicReader>>,
+    wake_at: Instant,
+    /// Where the topic ended when the request came, if that matters.
+    ends: Option<Rc<EndsTicket>>,
+    /// Below these offsets Kafka was searched in vain, because what is cached begins there.
+    searched_below: Vec<i64>,
 }
 
 /// One request and what has become of it.
@@ -172,6 +150,7 @@ impl Exchange {
             resolved,
             state: State::Receiving {
                 body: BytesMut::new(),
+                head: None,
             },
             accepted: now,
             charged: 0,
@@ -179,8 +158,24 @@ impl Exchange {
         }
     }
 
+    /// Keeps the head until the body is here, if it is needed then.
+    pub(super) fn keep_head(&mut self, request: RequestHead) {
+        if let (Action::NeedsBody, State::Receiving { head, .. }) =
+            (&self.resolved.action, &mut self.state)
+        {
+            *head = Some(Box::new(request));
+        }
+    }
+
     fn is_write(&self) -> bool {
-        matches!(self.resolved.action, Action::Produce { .. })
+        matches!(
+            self.resolved.action,
+            Action::Produce { .. } | Action::NeedsBody | Action::Submit(_)
+        )
+    }
+
+    fn is_correlated(&self) -> bool {
+        matches!(self.resolved.action, Action::Submit(_))
     }
 
     /// Whether it gives its answer piece by piece.
@@ -188,8 +183,18 @@ impl Exchange {
         matches!(self.state, State::Streaming { .. })
     }
 
+    /// Whether it waits for something that may never come, for the client's sake alone.
+    pub(super) fn is_waiting(&self) -> bool {
+        match &self.state {
+            State::Waiting { .. } => true,
+            State::Reading(read) => read.machine.is_waiting(),
+            _ => false,
+        }
+    }
+
     /// Adds itself to what later requests of the connection may have to wait for. A collection that is being written was begun: what it must show is settled.
     pub(super) fn add_to(&self, before: &mut Before) {
+        before.correlated |= self.is_correlated();
         before.writes |= self.is_write();
         before.reads |= !self.is_write() && !self.is_streaming();
     }
@@ -200,7 +205,7 @@ impl Exchange {
         if !self.is_write() {
             return true;
         }
-        let State::Receiving { body } = &mut self.state else {
+        let State::Receiving { body, .. } = &mut self.state else {
             return true;
         };
         if !service.charge_body(bytes.len()) {
@@ -212,67 +217,53 @@ impl Exchange {
         true
     }
 
-    /// The body that came in pieces is whole.
-    pub(super) fn handle_end(&mut self, now: Instant) {
-        let State::Receiving { body } = &mut self.state else {
-            return;
-        };
-        let body = std::mem::take(body).freeze();
-        self.handle_body(body, now);
+    /// The body that came in pieces is whole: gives it, with the head if what to do was not known before.
+    pub(super) fn take_body(&mut self) -> Option<(Bytes, Option<Box<RequestHead>>)> {
+        match &mut self.state {
+            State::Receiving { body, head } => Some((std::mem::take(body).freeze(), head.take())),
+            _ => None,
+        }
     }
 
-    /// The whole body is here: the record can go to the producer, or the reading begin.
-    pub(super) fn handle_body(&mut self, body: Bytes, now: Instant) {
-        self.state = match &mut self.resolved.action {
-            Action::Produce {
-                record, tombstone, ..
-            } => {
-                let mut record: Record = std::mem::take(record);
-                record.value = (!*tombstone).then_some(body);
-                State::Held { record }
+    /// What to do is known now.
+    pub(super) fn set_resolved(&mut self, resolved: Resolved) {
+        self.resolved = resolved;
+    }
+
+    /// The whole body is here: the record can go on its way, or the reading begin.
+    pub(super) fn handle_body(&mut self, body: Bytes, service: &Rc<Service>, now: Instant) {
+        self.state = match &self.resolved.action {
+            Action::Produce { .. } | Action::NeedsBody | Action::Submit(_) | Action::Status(_) => {
+                State::Held { body }
             }
-            Action::Fetch(_) => State::Reading {
-                reader: None,
-                since: now,
-                wake_at: now,
-            },
+            Action::Fetch(request) => {
+                let topics = &service.topics[self.resolved.cluster];
+                let machine = Reading::new(
+                    self.resolved.topic.clone(),
+                    topics.budget_bytes(),
+                    self.resolved.timeout,
+                    request.prefer.wait_up_to(self.resolved.wait_max),
+                    request.is_conditional(),
+                    now,
+                );
+                State::Reading(Box::new(Read {
+                    machine,
+                    reader: None,
+                    wake_at: now,
+                    ends: None,
+                    searched_below: Vec::new(),
+                }))
+            }
         };
-    }
-
-    fn produce(
-        &mut self,
-        record: Record,
-        service: &Rc<Service>,
-        notify: &Rc<Notify>,
-        now: Instant,
-    ) {
-        let Action::Produce { acks, .. } = &self.resolved.action else {
-            return;
-        };
-        let client = &service.clients[self.resolved.cluster];
-        let Some(topic) = client.produce_topic(&self.resolved.topic) else {
-            self.state = State::Refused(RequestError::TopicUnavailable {
-                topic: self.resolved.topic.clone(),
-                reason: None,
-            });
-            return;
-        };
-        let delivery = Delivery::new(notify.clone());
-        client.produce(
-            topic,
-            Acks::from(*acks),
-            record,
-            delivery.clone(),
-            now,
-            self.accepted + self.resolved.timeout,
-        );
-        self.state = State::Acking { delivery };
     }
 
     /// When to poll without being woken.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::Reading { wake_at, .. } => Some(*wake_at),
+            State::Reading(read) => Some(read.wake_at),
+            State::Waiting { machine, .. } | State::Fetching { machine, .. } => {
+                Some(machine.poll_timeout())
+            }
             State::Cold { .. } => Some(self.accepted + self.resolved.timeout),
             State::Receiving { .. }
             | State::Held { .. }
@@ -292,31 +283,31 @@ impl Exchange {
         room: usize,
         now: Instant,
     ) -> Step {
-        if let State::Held { record } = &mut self.state
-            && !before.reads
+        if let State::Held { body } = &mut self.state
+            && self.resolved.action.may_begin(before)
         {
-            let record = std::mem::take(record);
-            self.produce(record, service, notify, now);
+            let body = std::mem::take(body);
+            self.begin(body, service, notify, now);
         }
         match &mut self.state {
             State::Receiving { .. } | State::Held { .. } => Step::Pending,
-            State::Acking { delivery } => match delivery.outcome() {
+            State::Acking { delivery } => match delivery.outcome().map(one_way::answer) {
                 None => Step::Pending,
-                Some(Ok(_)) => Step::Respond(Box::new(Answer {
-                    head: ResponseHead::new(204),
-                    body: Body::Empty,
-                })),
-                Some(Err(fault)) => Step::Fail(RequestError::Produce(fault)),
+                Some(Ok(answer)) => Step::Respond(Box::new(answer)),
+                Some(Err(error)) => Step::Fail(error),
             },
             State::Refused(error) => Step::Fail(error.clone()),
-            State::Reading { since, wake_at, .. } if before.writes => {
+            State::Waiting { .. } | State::Fetching { .. } => {
+                self.poll_correlated(context, service, notify, now)
+            }
+            State::Reading(read) if before.writes => {
                 // It may want to see what they write, so its waits begin after them.
-                *since = now;
-                *wake_at = Instant::FAR_FUTURE;
+                read.machine.begin_at(now);
+                read.wake_at = Instant::FAR_FUTURE;
                 Step::Pending
             }
-            State::Reading { .. } => self.poll_reading(service, notify, now),
-            State::Cold { .. } => self.poll_cold(context, service, now),
+            State::Reading(_) => self.poll_reading(service, notify, now),
+            State::Cold { .. } => self.poll_cold(context, service, notify, now),
             State::Streaming { collection } => match collection.poll(room) {
                 CollectionStep::Pending => Step::Pending,
                 CollectionStep::Data(bytes) => Step::Data(bytes),
@@ -326,125 +317,241 @@ impl Exchange {
         }
     }
 
-    fn poll_reading(&mut self, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) -> Step {
-        let topics = &service.topics[self.resolved.cluster];
-        match self.ask_cache(topics, service, now) {
-            Ok(step) => {
-                // A cold read has to be polled to begin; the connection's next turn does.
-                if matches!(self.state, State::Cold { .. }) {
-                    notify.notify();
-                }
-                step
+    fn begin(&mut self, body: Bytes, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) {
+        let (timeout, wait_max) = (self.resolved.timeout, self.resolved.wait_max);
+        self.state = match &mut self.resolved.action {
+            Action::Produce {
+                acks,
+                record,
+                tombstone,
+            } => {
+                let mut record: Record = std::mem::take(record);
+                record.value = (!*tombstone).then_some(body);
+                let acks = Acks::from(*acks);
+                self.produce(acks, record, service, notify, now)
             }
-            Err(Waiting { reader, until }) => {
-                reader.wait(notify);
-                if let State::Reading { wake_at, .. } = &mut self.state {
-                    *wake_at = until;
+            Action::Submit(submission) => {
+                let machine = Correlated::submission(submission, timeout, wait_max, now);
+                self.ask(Box::new(machine), service, notify)
+            }
+            Action::Status(status) => {
+                let topic = &self.resolved.topic;
+                let machine = Correlated::status(status, topic, timeout, wait_max, now);
+                self.ask(Box::new(machine), service, notify)
+            }
+            // Neither comes here: reads are not held, and what needs the body got it.
+            Action::Fetch(_) | Action::NeedsBody => State::Refused(RequestError::NoRoute),
+        };
+    }
+
+    fn produce(
+        &self,
+        acks: Acks,
+        record: Record,
+        service: &Rc<Service>,
+        notify: &Rc<Notify>,
+        now: Instant,
+    ) -> State {
+        let client = &service.clients[self.resolved.cluster];
+        let Some(topic) = client.produce_topic(&self.resolved.topic) else {
+            return State::Refused(RequestError::TopicUnavailable {
+                topic: self.resolved.topic.clone(),
+                reason: None,
+            });
+        };
+        let delivery = Delivery::new(notify.clone());
+        let deadline = self.accepted + self.resolved.timeout;
+        client.produce(topic, acks, record, delivery.clone(), now, deadline);
+        State::Acking { delivery }
+    }
+
+    /// Asks the shard of its id.
+    fn ask(&self, machine: Box<Correlated>, service: &Rc<Service>, notify: &Rc<Notify>) -> State {
+        let replies = &service.replies[self.resolved.cluster];
+        let Some((topic, id)) = self.correlation(service) else {
+            return State::Refused(RequestError::NoRoute);
+        };
+        let (wants, deadline) = (machine.wants(), machine.poll_timeout());
+        let asked = match &self.resolved.action {
+            Action::Submit(submission) => {
+                let Submission {
+                    is_ours,
+                    acks,
+                    record,
+                    ..
+                } = &**submission;
+                let request = Request {
+                    topic: self.resolved.topic.clone(),
+                    acks: Acks::from(*acks),
+                    record: record.clone(),
+                };
+                replies.submit(topic, id, *is_ours, request, wants, deadline, notify)
+            }
+            _ => replies.watch(topic, id, wants, deadline, notify),
+        };
+        match asked {
+            Ok(pending) => State::Waiting { machine, pending },
+            Err(SubmitFault::Overloaded) => State::Refused(RequestError::RepliesOverloaded),
+            Err(SubmitFault::TooManyTopics) => State::Refused(RequestError::TopicUnavailable {
+                topic: topic.to_owned(),
+                reason: None,
+            }),
+        }
+    }
+
+    /// The reply topic and the id of a correlated request.
+    fn correlation(&self, service: &Service) -> Option<(&str, CorrelationId)> {
+        let replies = &service.replies[self.resolved.cluster];
+        let id = |header: &str, id: &Bytes| CorrelationId {
+            header: replies.header_number(header),
+            id: id.clone(),
+        };
+        match &self.resolved.action {
+            Action::Submit(submission) => {
+                let Submission {
+                    id: value,
+                    reply_topic,
+                    reply_header,
+                    ..
+                } = &**submission;
+                Some((reply_topic, id(reply_header, value)))
+            }
+            Action::Status(status) => {
+                let StatusRequest {
+                    id: value,
+                    reply_header,
+                    ..
+                } = &**status;
+                Some((&self.resolved.topic, id(reply_header, value)))
+            }
+            _ => None,
+        }
+    }
+
+    fn poll_correlated(
+        &mut self,
+        context: &mut Context<'_>,
+        service: &Rc<Service>,
+        notify: &Rc<Notify>,
+        now: Instant,
+    ) -> Step {
+        loop {
+            let next = match &mut self.state {
+                State::Waiting { machine, pending } => match pending.verdict() {
+                    Some(verdict) => machine.handle_verdict(verdict),
+                    None if now >= machine.poll_timeout() => machine.handle_timeout(),
+                    None => return Step::Pending,
+                },
+                State::Fetching { machine, read } => match read.as_mut().poll(context) {
+                    Poll::Ready(read) => machine.handle_read(read),
+                    Poll::Pending => return Step::Pending,
+                },
+                State::Refused(error) => return Step::Fail(error.clone()),
+                _ => return Step::Pending,
+            };
+            match next {
+                Next::Wait => {}
+                Next::Answer(answer) => return Step::Respond(answer),
+                Next::Fail(error) => return Step::Fail(error),
+                Next::Read(place) => self.fetch_reply(place, service),
+                Next::AskAgain => {
+                    let replaced =
+                        std::mem::replace(&mut self.state, State::Refused(RequestError::NoReply));
+                    if let State::Fetching { machine, .. } | State::Waiting { machine, .. } =
+                        replaced
+                    {
+                        self.state = self.ask(machine, service, notify);
+                    }
                 }
-                Step::Pending
             }
         }
     }
 
-    /// The cache's answer, or for what to wait.
-    fn ask_cache(
-        &mut self,
-        topics: &Topics,
-        service: &Rc<Service>,
-        now: Instant,
-    ) -> Result<Step, Waiting> {
-        let (Action::Fetch(request), State::Reading { reader, since, .. }) =
+    /// Reads a reply that came before.
+    fn fetch_reply(&mut self, place: Place, service: &Rc<Service>) {
+        let Some((topic, id)) = self.correlation(service) else {
+            return;
+        };
+        let (topic, replies) = (
+            topic.to_owned(),
+            service.replies[self.resolved.cluster].clone(),
+        );
+        // A client that waits only a moment for a reply that is there gets it all the same.
+        let until = self.accepted + self.resolved.timeout;
+        let read = Box::pin(async move { replies.read(&topic, &id, place, until).await });
+        let replaced = std::mem::replace(&mut self.state, State::Refused(RequestError::NoReply));
+        self.state = match replaced {
+            State::Waiting { machine, .. } => State::Fetching { machine, read },
+            other => other,
+        };
+    }
+
+    fn poll_reading(&mut self, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) -> Step {
+        let topics = &service.topics[self.resolved.cluster];
+        let (Action::Fetch(request), State::Reading(read)) =
             (&self.resolved.action, &mut self.state)
         else {
-            return Ok(Step::Pending);
+            return Step::Pending;
         };
-        let opened = reader
-            .clone()
-            .or_else(|| topics.reader(&self.resolved.topic, now));
-        let name = || self.resolved.topic.clone();
-        let unavailable = |reason| {
-            Step::Fail(RequestError::TopicUnavailable {
-                topic: name(),
-                reason,
-            })
-        };
-        let Some(open) = opened else {
-            return Ok(unavailable(None));
-        };
-        *reader = Some(open.clone());
-        let warm_until = *since + WARM_WAIT.min(self.resolved.timeout);
-        let floor_until = *since + READ_YOUR_WRITES_WAIT;
-        let wait = |until: Instant| Waiting {
-            reader: open.clone(),
-            until,
-        };
-        match open.state() {
-            TopicState::Open => {}
-            TopicState::Opening | TopicState::Unknown(_) if now < warm_until => {
-                return Err(wait(warm_until));
+        let next = read.ask_cache(topics, request, &self.resolved.topic, service, notify, now);
+        match next {
+            reading::Next::WaitUntil(until) => {
+                if let Some(reader) = &read.reader {
+                    reader.wait(notify);
+                }
+                read.wake_at = until;
+                Step::Pending
             }
-            TopicState::Opening => return Ok(unavailable(None)),
-            TopicState::Unknown(error) => return Ok(unavailable(Some(error))),
-        }
-        let is_behind = !has_reached_floors(topics, &open, request);
-        if is_behind && now < floor_until {
-            return Err(wait(floor_until));
-        }
-        if is_behind {
-            count(&service.counters.reads_behind);
-        }
-        let view = topics.cached(&open);
-        let outcome = if request.merge {
-            CacheAnswer::of_collection(topics, &open, request, &view)
-        } else {
-            CacheAnswer::of_item(request.single(&view))
-        };
-        Ok(match outcome {
-            CacheAnswer::Whole(answer) => Step::Respond(answer),
-            CacheAnswer::Collection(head, collection) => {
+            reading::Next::Answer(answer) => Step::Respond(answer),
+            reading::Next::Fail(error) => Step::Fail(error),
+            reading::Next::Begin((head, collection)) => {
+                let collection = Box::new(collection);
                 self.state = State::Streaming { collection };
                 Step::Begin(head)
             }
-            // What was acknowledged and is not read yet must not pass for missing.
-            CacheAnswer::NotFound if is_behind => {
-                Step::Fail(RequestError::Warming { topic: name() })
-            }
-            CacheAnswer::NotFound => Step::Fail(RequestError::NotFound),
-            CacheAnswer::Warming if now < warm_until => return Err(wait(warm_until)),
-            CacheAnswer::Warming => Step::Fail(RequestError::Warming { topic: name() }),
-            CacheAnswer::TooMany => {
-                Step::Fail(RequestError::CollectionsOverloaded { topic: name() })
-            }
-            CacheAnswer::CollectionNotCached => Step::Fail(RequestError::NotCached {
-                topic: name(),
-                budget_bytes: topics.budget_bytes(),
-            }),
-            CacheAnswer::ItemNotCached => {
-                let until = self.accepted + self.resolved.timeout;
-                let query = cold_query(request, &view);
-                let read = Box::pin(find_cold(topics.clone(), open.clone(), query, until));
-                let searched_below = cache_starts(&view);
-                self.state = State::Cold {
-                    reader: open,
-                    read,
-                    searched_below,
-                };
-                Step::Pending
-            }
-        })
+            reading::Next::Cold => self.read_cold(service, notify),
+        }
+    }
+
+    fn read_cold(&mut self, service: &Rc<Service>, notify: &Rc<Notify>) -> Step {
+        let topics = &service.topics[self.resolved.cluster];
+        let topic = self.resolved.topic.clone();
+        let replaced = std::mem::replace(&mut self.state, State::Refused(RequestError::NotFound));
+        let (Action::Fetch(request), State::Reading(from)) = (&self.resolved.action, replaced)
+        else {
+            return Step::Pending;
+        };
+        // More was let go of while Kafka was searched, unseen: not found cannot be said.
+        let (Some(reader), true) = (from.reader.clone(), from.searched_below.is_empty()) else {
+            return Step::Fail(RequestError::ColdReadFailed { topic });
+        };
+        let view = topics.cached(&reader);
+        let until = self.accepted + self.resolved.timeout;
+        let query = cold_query(request, &view);
+        let searched_below = cache_starts(&view);
+        let read = Box::pin(find_cold(topics.clone(), reader.clone(), query, until));
+        self.state = State::Cold {
+            from,
+            read,
+            searched_below,
+        };
+        // It has to be polled to begin; the connection's next turn does.
+        notify.notify();
+        Step::Pending
     }
 
     fn poll_cold(
         &mut self,
         context: &mut Context<'_>,
         service: &Rc<Service>,
+        notify: &Rc<Notify>,
         now: Instant,
     ) -> Step {
         let topics = &service.topics[self.resolved.cluster];
         let (
             Action::Fetch(request),
             State::Cold {
-                reader,
+                from,
                 read,
                 searched_below,
             },
@@ -464,20 +571,20 @@ impl Exchange {
             Poll::Ready(Err(ColdFault::Failed)) => {
                 Step::Fail(RequestError::ColdReadFailed { topic })
             }
-            Poll::Ready(Ok(found)) => {
-                let cached = topics.cached(reader);
-                let Some(record) = found else {
-                    return match request.single_beyond(&cached, searched_below) {
-                        SingleOutcome::Answer(answer) => Step::Respond(answer),
-                        SingleOutcome::NotFound => Step::Fail(RequestError::NotFound),
-                        SingleOutcome::Warming => Step::Fail(RequestError::Warming { topic }),
-                        // More was let go of meanwhile, unseen: not found cannot be said.
-                        SingleOutcome::NotCached { .. } => {
-                            Step::Fail(RequestError::ColdReadFailed { topic })
-                        }
-                    };
+            Poll::Ready(Ok(None)) => {
+                from.searched_below = std::mem::take(searched_below);
+                let replaced =
+                    std::mem::replace(&mut self.state, State::Refused(RequestError::NotFound));
+                if let State::Cold { from, .. } = replaced {
+                    self.state = State::Reading(from);
+                }
+                self.poll_reading(service, notify, now)
+            }
+            Poll::Ready(Ok(Some(record))) => {
+                let Some(reader) = &from.reader else {
+                    return Step::Fail(RequestError::ColdReadFailed { topic });
                 };
-                let cursor = request.cursor(&cached);
+                let cursor = request.cursor(&topics.cached(reader));
                 let headers = record
                     .headers
                     .iter()
@@ -492,6 +599,122 @@ impl Exchange {
                 answer.map_or(Step::Fail(RequestError::NotFound), Step::Respond)
             }
         }
+    }
+}
+
+impl Action {
+    /// Whether a held request need not wait for what came before it on its connection.
+    fn may_begin(&self, before: Before) -> bool {
+        match self {
+            Self::Produce { .. } => !before.reads && !before.correlated,
+            Self::Submit(_) => !before.reads && !before.writes,
+            Self::Status(_) | Self::Fetch(_) | Self::NeedsBody => !before.writes,
+        }
+    }
+}
+
+impl Read {
+    /// The cache's answer, or for what to wait.
+    fn ask_cache(
+        &mut self,
+        topics: &Topics,
+        request: &FetchRequest,
+        topic: &str,
+        service: &Service,
+        notify: &Rc<Notify>,
+        now: Instant,
+    ) -> reading::Next<Opening> {
+        if self.reader.is_none() {
+            self.reader = topics.reader(topic, now);
+        }
+        let reader = self.reader.clone();
+        let opened = match reader.as_ref().map(|reader| reader.state()) {
+            None => Opened::TooMany,
+            Some(TopicState::Opening) => Opened::Opening,
+            Some(TopicState::Unknown(error)) => Opened::Unknown(error),
+            Some(TopicState::Open) => Opened::Open,
+        };
+        if let Some(next) = self.machine.handle_opened(opened, now) {
+            return next;
+        }
+        let Some(reader) = reader else {
+            return reading::Next::Fail(RequestError::NotFound);
+        };
+        let behind = self.behind(topics, &reader, request, notify, now);
+        if let Some(next) = self.machine.handle_behind(behind, now) {
+            return next;
+        }
+        if behind == Behind::Writes {
+            count(&service.counters.reads_behind);
+        }
+        let view = topics.cached(&reader);
+        let answer = if request.merge {
+            collection_answer(topics, &reader, request, &view)
+        } else {
+            item_answer(request.single_beyond(&view, &self.searched_below))
+        };
+        self.machine.handle_cache(answer, behind, now)
+    }
+
+    fn behind(
+        &mut self,
+        topics: &Topics,
+        reader: &Rc<TopicReader>,
+        request: &FetchRequest,
+        notify: &Rc<Notify>,
+        now: Instant,
+    ) -> Behind {
+        let count = reader.partition_count();
+        let home = request.home_partition(count);
+        let mut partitions =
+            (0..count).filter(|partition| home.is_none_or(|home| home == *partition));
+        if request.is_no_cache {
+            let ticket = self
+                .ends
+                .get_or_insert_with(|| topics.ask_ends(reader, notify, now));
+            let has_read = |partition: usize| {
+                let end = ticket.end(partition);
+                end.is_some_and(|end| topics.has_reached(reader, partition, end))
+            };
+            if !partitions.clone().all(has_read) {
+                return Behind::Ends;
+            }
+        }
+        if partitions.all(|partition| topics.has_reached_floor(reader, partition)) {
+            Behind::Nothing
+        } else {
+            Behind::Writes
+        }
+    }
+}
+
+fn item_answer(outcome: SingleOutcome) -> CacheAnswer<Opening> {
+    match outcome {
+        SingleOutcome::Answer(answer) if answer.head.status == 304 => {
+            CacheAnswer::Unchanged(answer)
+        }
+        SingleOutcome::Answer(answer) => CacheAnswer::Found(answer),
+        SingleOutcome::NotFound => CacheAnswer::NotFound,
+        SingleOutcome::Warming => CacheAnswer::Warming,
+        SingleOutcome::NotCached { .. } => CacheAnswer::ItemNotCached,
+    }
+}
+
+fn collection_answer(
+    topics: &Topics,
+    reader: &Rc<TopicReader>,
+    request: &FetchRequest,
+    view: &CachedPartitions<'_>,
+) -> CacheAnswer<Opening> {
+    match Collection::open(topics, reader, request, view) {
+        Ok((head, Some(collection))) => CacheAnswer::Collection((head, collection)),
+        Ok((head, None)) => CacheAnswer::Unchanged(Box::new(Answer {
+            head,
+            body: Body::Empty,
+        })),
+        Err(Refused::Warming) => CacheAnswer::Warming,
+        Err(Refused::TooMany) => CacheAnswer::TooMany,
+        Err(Refused::NotCached) => CacheAnswer::CollectionNotCached,
     }
 }
 
@@ -522,14 +745,5 @@ fn cold_query(request: &FetchRequest, topic: &CachedPartitions<'_>) -> ColdQuery
                     .iter()
                     .any(|filter| filter.matches(key, headers.clone()))
         }),
-    }
-}
-
-/// Whether the partitions that matter to a read have what this process has acknowledged.
-fn has_reached_floors(topics: &Topics, reader: &TopicReader, request: &FetchRequest) -> bool {
-    let count = reader.partition_count();
-    match request.home_partition(count) {
-        Some(home) => topics.has_reached_floor(reader, home),
-        None => (0..count).all(|partition| topics.has_reached_floor(reader, partition)),
     }
 }

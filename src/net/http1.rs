@@ -17,7 +17,7 @@ use crate::config::HttpServer;
 use crate::error::RequestError;
 use crate::http::h1::{Connection, Event, Limits};
 use crate::http::{ExchangeId, RequestBody, RequestHead, Scheme};
-use crate::mapping::http_kafka;
+use crate::mapping::http_kafka::{self, Ids, Resolved};
 use crate::runtime::deadline::Deadline;
 use crate::runtime::net::Stream;
 use crate::runtime::{self};
@@ -113,7 +113,7 @@ impl Shell {
     fn handle_events(&mut self, now: Instant) {
         while let Some(event) = self.connection.poll_event() {
             match event {
-                Event::Request { id, head, body } => self.handle_request(id, &head, body, now),
+                Event::Request { id, head, body } => self.handle_request(id, head, body, now),
                 Event::Data { id, bytes } => {
                     let service = &self.entry.service;
                     let taken = self
@@ -125,16 +125,9 @@ impl Shell {
                         self.refuse(id, &RequestError::BodiesOverloaded, now);
                     }
                 }
-                Event::End { id } => {
-                    if let Some((_, exchange)) =
-                        self.exchanges.iter_mut().find(|(open, _)| *open == id)
-                    {
-                        exchange.handle_end(now);
-                    }
-                }
+                Event::End { id } => self.handle_end(id, now),
                 Event::Aborted { id } => self.exchanges.retain(|(open, _)| *open != id),
-                // Whoever closes its sending half may still wait for the answers.
-                Event::HalfClosed => {}
+                Event::HalfClosed => self.handle_half_closed(now),
             }
         }
     }
@@ -142,22 +135,80 @@ impl Shell {
     fn handle_request(
         &mut self,
         id: ExchangeId,
-        head: &RequestHead,
+        head: RequestHead,
         body: RequestBody,
         now: Instant,
     ) {
         count(&self.entry.service.counters.requests);
-        let resolved =
-            match http_kafka::resolve(&self.server, head, &|| uuid::Uuid::new_v4().to_string()) {
-                Ok(resolved) => resolved,
-                Err(error) => return self.respond_error(id, &error, now),
-            };
+        let whole = match &body {
+            RequestBody::Full(bytes) => Some(bytes),
+            RequestBody::Streaming { .. } => None,
+        };
+        let resolved = match self.resolve(&head, whole) {
+            Ok(resolved) => resolved,
+            Err(error) => return self.respond_error(id, &error, now),
+        };
         let mut exchange = Exchange::new(resolved, now);
         match body {
-            RequestBody::Full(bytes) => exchange.handle_body(bytes, now),
-            RequestBody::Streaming { .. } => self.connection.accept_body(id, now),
+            RequestBody::Full(bytes) => exchange.handle_body(bytes, &self.entry.service, now),
+            RequestBody::Streaming { .. } => {
+                exchange.keep_head(head);
+                self.connection.accept_body(id, now);
+            }
         }
         self.exchanges.push_back((id, exchange));
+    }
+
+    fn resolve(
+        &self,
+        head: &RequestHead,
+        body: Option<&bytes::Bytes>,
+    ) -> Result<Resolved, RequestError> {
+        let replies = self.entry.service.replies.first();
+        let ids = Ids {
+            fresh_key: &|| uuid::Uuid::new_v4().to_string(),
+            is_own: &|id| replies.is_none_or(|replies| replies.is_own(id)),
+        };
+        http_kafka::resolve(&self.server, head, body, ids)
+    }
+
+    /// A body that came in pieces is whole.
+    fn handle_end(&mut self, id: ExchangeId, now: Instant) {
+        let taken = self
+            .exchanges
+            .iter_mut()
+            .find(|(open, _)| *open == id)
+            .and_then(|(_, exchange)| exchange.take_body());
+        let Some((body, head)) = taken else { return };
+        let resolved = head
+            .map(|head| self.resolve(&head, Some(&body)))
+            .transpose();
+        let resolved = match resolved {
+            Ok(resolved) => resolved,
+            Err(error) => return self.refuse(id, &error, now),
+        };
+        let service = &self.entry.service;
+        if let Some((_, exchange)) = self.exchanges.iter_mut().find(|(open, _)| *open == id) {
+            if let Some(resolved) = resolved {
+                exchange.set_resolved(resolved);
+            }
+            exchange.handle_body(body, service, now);
+        }
+    }
+
+    /// The client sends no more. Whoever closes its sending half may still read what comes at once; but nobody is kept waiting for one that has most likely gone:
+    /// the two cannot be told apart.
+    fn handle_half_closed(&mut self, now: Instant) {
+        let waiting: Vec<ExchangeId> = self
+            .exchanges
+            .iter()
+            .filter(|(_, exchange)| exchange.is_waiting())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            self.exchanges.retain(|(open, _)| *open != id);
+            self.connection.abort(id, now);
+        }
     }
 
     /// Lets every exchange go as far as it can, in order.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::http::date::{DATE_LEN, imf_fixdate};
 use crate::kafka::client::Client;
+use crate::kafka::replies::Replies;
 use crate::kafka::topics::Topics;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::notify::Notify;
@@ -51,6 +52,8 @@ pub struct Service {
     pub clients: Vec<Client>,
     /// The cached topics of each cluster of the plan.
     pub topics: Vec<Topics>,
+    /// The replies of each cluster of the plan.
+    pub replies: Vec<Replies>,
     /// What was counted.
     pub counters: Counters,
     scratch: RefCell<Vec<u8>>,
@@ -64,11 +67,17 @@ pub struct Service {
 
 impl Service {
     /// A core without connections.
-    pub fn new(deadlines: Rc<Deadlines>, clients: Vec<Client>, topics: Vec<Topics>) -> Rc<Self> {
+    pub fn new(
+        deadlines: Rc<Deadlines>,
+        clients: Vec<Client>,
+        topics: Vec<Topics>,
+        replies: Vec<Replies>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             deadlines,
             clients,
             topics,
+            replies,
             counters: Counters::default(),
             scratch: RefCell::new(vec![0; READ_BYTES]),
             date: Cell::new((imf_fixdate(runtime::unix_now()), runtime::now())),

@@ -195,3 +195,132 @@ impl Visitor<'_> for IsName<'_> {
         Ok(name == self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn find(pointer: &str, body: &str) -> Option<String> {
+        let pointer = BodyPointer::parse(pointer).unwrap();
+        let found = pointer.find(body.as_bytes())?;
+        Some(String::from_utf8(found.into_owned()).unwrap())
+    }
+
+    #[test]
+    fn scalars_are_found_and_nothing_else_is() {
+        let body = r#" {"s": "a\"\u00e9", "plain": "x y", "": "empty", "n": [1.0, -2e+3, 12345678901234567890123],
+            "t": true, "f": false, "null": null, "o": {"a/b": {"m~n": "deep"}}} "#;
+        for (pointer, value) in [
+            ("/s", Some("a\"é")),
+            ("/plain", Some("x y")),
+            ("/", Some("empty")),
+            ("/n/0", Some("1.0")),
+            ("/n/1", Some("-2e+3")),
+            ("n.2", Some("12345678901234567890123")),
+            ("t", Some("true")),
+            ("/f", Some("false")),
+            ("/o/a~1b/m~0n", Some("deep")),
+            ("/null", None),
+            ("/o", None),
+            ("/n", None),
+            ("/n/3", None),
+            ("/n/00", None),
+            ("/n/+1", None),
+            ("/n/-", None),
+            ("/n/99999999999999999999999", None),
+            ("/s/x", None),
+            ("/t/x", None),
+            ("/n/0/x", None),
+            ("/null/x", None),
+            ("/absent", None),
+        ] {
+            assert_eq!(find(pointer, body).as_deref(), value, "{pointer}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_members_with_the_same_name_counts() {
+        assert_eq!(find("/a", r#"{"a": 1, "a": 2}"#).as_deref(), Some("2"));
+        assert_eq!(find("/a", r#"{"a": 1, "\u0061": 2}"#).as_deref(), Some("2"));
+        assert_eq!(find("/a/b", r#"{"a": {"b": 1}, "a": 2}"#), None);
+        assert_eq!(find("/a", r#"{"a": 1, "a": null}"#), None);
+    }
+
+    #[test]
+    fn what_is_not_json_has_no_values() {
+        for body in [
+            "",
+            "{",
+            r#"{"a": 1"#,
+            r#"{"a": 1}}"#,
+            r#"{"a": 1, }"#,
+            r#"{"a": 01}"#,
+            r#"{"a": "\ud800"}"#,
+            r#"{"a": 1, "b": x}"#,
+            "a=1",
+        ] {
+            assert_eq!(find("/a", body), None, "{body}");
+        }
+        let pointer = BodyPointer::parse("/a").unwrap();
+        assert_eq!(pointer.find(b"{\"a\": 1, \"b\": \"\xff\"}"), None);
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let depth = 200_000;
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        let body = format!(r#"{{"b": {open}{close}, "a": 1}}"#);
+        assert_eq!(find("/a", &body).as_deref(), Some("1"));
+        let body = format!("{open}1{close}");
+        assert_eq!(find(&"/0".repeat(depth), &body), None);
+        assert_eq!(find(&"/0".repeat(100), &"[".repeat(depth)), None);
+    }
+
+    #[test]
+    fn a_pointer_is_well_formed() {
+        for wrong in [
+            "", "/a~", "/a~2", "/~", ".", "a.", ".a", "a..b", "a/b", "a~0",
+        ] {
+            assert_eq!(BodyPointer::parse(wrong), None, "{wrong}");
+        }
+        let dotted = BodyPointer::parse("device.id").unwrap();
+        assert_eq!(dotted.to_string(), "device.id");
+        assert_eq!(
+            dotted.tokens,
+            BodyPointer::parse("/device/id").unwrap().tokens
+        );
+    }
+
+    #[test]
+    fn text_without_escapes_is_not_copied() {
+        let pointer = BodyPointer::parse("/a").unwrap();
+        assert!(matches!(
+            pointer.find(br#"{"a": "b"}"#),
+            Some(Cow::Borrowed(_))
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_a_tree(body in r#"[\[\]{}",:01a.\\e -]{0,24}"#, pointer in "(/[01ae]{0,2}){1,3}") {
+            let tree: Option<serde_json::Value> = serde_json::from_str(&body).ok();
+            let expected = tree.and_then(|tree| {
+                let value = tree.pointer(&pointer)?;
+                value.as_str().map(str::to_owned)
+            });
+            let found = find(&pointer, &body);
+            // Of numbers the tree does not keep the notation.
+            if expected.is_some() {
+                prop_assert_eq!(found, expected);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
+            let pointer = BodyPointer::parse("/a/0").unwrap();
+            let _ = pointer.find(&body);
+        }
+    }
+}

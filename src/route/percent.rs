@@ -47,8 +47,8 @@ pub(super) fn encode(text: &[u8], kept: &[u8], encoded: &mut Vec<u8>) {
     }
 }
 
-/// RFC 3986 section 2.3.
-fn is_unreserved(byte: u8) -> bool {
+/// Whether no encoding changes what `byte` means (RFC 3986 section 2.3).
+pub(super) fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
@@ -80,5 +80,16 @@ mod tests {
         assert_eq!(path("%ff%00"), b"\xff\0");
         assert_eq!(&*decode(b"a+b%2B", Plus::Space), b"a b+");
         assert!(matches!(decode(b"plain", Plus::Space), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_itself() {
+        let all: Vec<u8> = (0..=255).collect();
+        let mut encoded = Vec::new();
+        encode(&all, b"/", &mut encoded);
+        assert_eq!(&*decode(&encoded, Plus::Space), all);
+        encoded.clear();
+        encode(b"a-._~/:%\xff", b"/", &mut encoded);
+        assert_eq!(encoded, b"a-._~/%3A%25%FF");
     }
 }

@@ -267,6 +267,46 @@ mod tests {
     }
 
     #[test]
+    fn values_come_from_the_body_too() {
+        assert_eq!(render("${body./a/b/0}:${body.a.b.1}"), Ok("x y:1.0".into()));
+        let missing = render("${body./a}").unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "the request has no value for `${body./a}`"
+        );
+        let missing = render("${body.a.c}").unwrap_err();
+        assert_eq!(missing.expression, "${body.a.c}");
+    }
+
+    #[test]
+    fn in_a_uri_values_are_encoded_and_literals_are_not() {
+        let template = Template::parse(
+            "/a;b/${body.a.b.0}/${params.id};cid=${correlationId}",
+            everything(),
+        );
+        let uri = template.unwrap().render_uri(&Request).unwrap();
+        assert_eq!(
+            String::from_utf8(uri).unwrap(),
+            "/a;b/x%20y/%24%7BidempotencyKey%7D;cid=k%2F%C3%BC-1"
+        );
+        let template = Template::parse("${query.size}", everything()).unwrap();
+        assert!(template.render_uri(&Request).is_err());
+    }
+
+    #[test]
+    fn what_a_template_needs_is_known() {
+        let parse = |text| Template::parse(text, everything()).unwrap();
+        assert!(parse("a${body.a}").needs_body());
+        assert!(!parse("a${params.body}").needs_body());
+        assert!(parse("${correlationId}").uses_correlation_id());
+        assert!(!parse("${idempotencyKey}").uses_correlation_id());
+        assert_eq!(
+            parse("${correlationId}-${correlationId}").correlation_id_count(),
+            2
+        );
+    }
+
+    #[test]
     fn literals_are_known_as_such() {
         let template = Template::parse("items-$5", everything()).unwrap();
         assert_eq!(template.as_literal(), Some("items-$5"));
@@ -280,7 +320,7 @@ mod tests {
     fn every_fault_of_a_text_is_found() {
         assert_eq!(
             faults(
-                "${parms.id}${query.a}${params.}${params}${guarded['g'].identity}${correlationId}${body./a}${body}${x"
+                "${parms.id}${query.a}${params.}${params}${guarded['g'].identity}${correlationId}${body./a}${body}${body.}${body./~}${x"
             ),
             [
                 ExpressionFault::Unknown("parms.id".into()),
@@ -291,6 +331,8 @@ mod tests {
                 ExpressionFault::NotHere("correlationId".into()),
                 ExpressionFault::NotHere("body./a".into()),
                 ExpressionFault::BadName("body".into()),
+                ExpressionFault::BadName("body.".into()),
+                ExpressionFault::BadName("body./~".into()),
                 ExpressionFault::Unclosed("x".into()),
             ]
         );

@@ -64,7 +64,7 @@ fn read_options(item: &Item<'_>, proxy: &mut HttpKafka, report: &mut Report) {
     let mut options = item.fields(report, Place::Plain);
     if let Some(idempotency) = options.optional("idempotency") {
         let mut fields = idempotency.fields(report, Place::Plain);
-        // Without a key of ours the header must be there, as in Zilla.
+        // Zilla asks for the header; with an option of our own beside it the default will do.
         let header = if fields.has("horizon") {
             fields.optional("header")
         } else {

@@ -87,11 +87,21 @@ fn read_async(item: &Item<'_>, templates: &Templates<'_>, report: &mut Report) -
     for entry in item.entries(report) {
         let name = entry.parsed_key(report, async_header_name);
         let value = read_async_value(&entry.item, name.as_deref(), templates, report);
-        headers.extend(name.zip(value).map(|(name, value)| AsyncHeader {
+        let Some((name, value)) = name.zip(value) else {
+            continue;
+        };
+        let location = LocationPattern::of(&value);
+        if location.as_ref().is_some_and(LocationPattern::is_ambiguous) {
+            entry.item.warning(
+                report,
+                "nothing tells `${correlationId}` from the expression beside it (put `/` or `;` between them)",
+            );
+        }
+        headers.push(AsyncHeader {
             name,
-            location: LocationPattern::of(&value),
             value,
-        }));
+            location,
+        });
     }
     let unasked = headers.iter().all(|header| header.location.is_none());
     if unasked && report.mistake_count() == readable {

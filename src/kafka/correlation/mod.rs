@@ -44,4 +44,19 @@ impl Reply {
     pub fn record(&self) -> Option<RecordRef<'_>> {
         RecordRef::parse_at(&self.inflated, self.position, self.timestamps).ok()
     }
+
+    /// The record's value, not copied.
+    pub fn value(&self) -> Option<Bytes> {
+        let value = self.record()?.value?;
+        Some(self.inflated.slice_ref(value))
+    }
+}
+
+/// A reply that is known of cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyFault {
+    /// Kafka cannot be asked for it.
+    Unavailable,
+    /// It is not there any more.
+    Gone,
 }

@@ -31,7 +31,7 @@ use crate::runtime::deadline::Deadlines;
 use crate::runtime::notify::Notify;
 use crate::runtime::placement::{CoreId, id_owner};
 use pending::Slot;
-pub use pending::{Pending, ReplyFault, SubmitFault};
+pub use pending::{Pending, SubmitFault};
 use scans::OwnedScan;
 use shards::ReplyTopic;
 

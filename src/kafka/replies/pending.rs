@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::{Replies, ReplyMessage, Request, Submit, Token};
 use crate::clock::Instant;
-use crate::kafka::correlation::{CorrelationId, Place, Reply, ReplyScan, Verdict, Waiter, Wants};
+use crate::kafka::correlation::{
+    CorrelationId, Place, Reply, ReplyFault, ReplyScan, Verdict, Waiter, Wants,
+};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::fetcher::{PartitionKey, fetched_partitions, single_request};
 use crate::runtime::notify::Notify;
@@ -27,15 +29,6 @@ pub enum SubmitFault {
     Overloaded,
     /// Too many reply topics are in use.
     TooManyTopics,
-}
-
-/// A reply that is known of cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyFault {
-    /// Kafka cannot be asked for it.
-    Unavailable,
-    /// It is not there any more.
-    Gone,
 }
 
 /// Where a verdict arrives.

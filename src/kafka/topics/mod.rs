@@ -32,7 +32,7 @@ use crate::runtime::{self};
 pub use cold::{ColdFault, ColdQuery, ColdRecord, RecordMatcher, find_cold};
 use floors::Floors;
 use owner::Owned;
-pub use reader::{CachedPartitions, TopicReader, TopicState};
+pub use reader::{CachedPartitions, EndsTicket, TopicReader, TopicState};
 
 /// How long a topic without readers is kept.
 const LINGER: Duration = Duration::from_secs(30);

@@ -9,6 +9,7 @@ use super::floors::Floor;
 use super::{CacheMessage, LINGER, READERS_MAX, Topics};
 use crate::clock::Instant;
 use crate::kafka::cache::{PartitionView, Policy, Update, WalkId, WalkRefused, WalkStep};
+use crate::kafka::correlation::Rounds;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::fetcher::PartitionKey;
 use crate::runtime::notify::Notify;
@@ -17,6 +18,9 @@ use crate::runtime::{self, with_deadline};
 
 /// How often a topic that does not exist is asked for again.
 const UNKNOWN_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long the brokers are asked where a topic ends.
+const ENDS_WAIT: Duration = Duration::from_secs(5);
 
 /// One partition, as a reader of this core finds it.
 struct Partition {
@@ -49,6 +53,23 @@ pub struct TopicReader {
     pinned: Cell<bool>,
     closed: Cell<bool>,
     walks_open: Cell<usize>,
+    /// Who asked where the topic ends.
+    ends: RefCell<Rounds<Rc<EndsTicket>>>,
+}
+
+/// Where a topic ended after somebody asked.
+#[derive(Debug)]
+pub struct EndsTicket {
+    /// One offset each partition, once they are known; none when they cannot be found out.
+    ends: RefCell<Option<Vec<i64>>>,
+    notify: Rc<Notify>,
+}
+
+impl EndsTicket {
+    /// One past the last offset of a partition; `None` while it is not known.
+    pub fn end(&self, partition: usize) -> Option<i64> {
+        self.ends.borrow().as_ref()?.get(partition).copied()
+    }
 }
 
 impl std::fmt::Debug for TopicReader {
@@ -160,6 +181,7 @@ impl Topics {
             pinned: Cell::new(false),
             closed: Cell::new(false),
             walks_open: Cell::new(0),
+            ends: RefCell::default(),
         });
         self.inner.readers.borrow_mut().insert(name, reader.clone());
         runtime::spawn(run_reader(self.clone(), reader.clone()));
@@ -197,6 +219,29 @@ impl Topics {
             || self
                 .with_view(reader, partition, |view| view.next_offset() >= required)
                 .unwrap_or(false)
+    }
+
+    /// Whether the partition has been read up to `end`.
+    pub fn has_reached(&self, reader: &TopicReader, partition: usize, end: i64) -> bool {
+        self.with_view(reader, partition, |view| view.next_offset() >= end)
+            .unwrap_or(false)
+    }
+
+    /// Asks the brokers where a topic ends; `notify` is raised when they have answered. One question is under way at a time, however many ask.
+    pub fn ask_ends(
+        &self,
+        reader: &Rc<TopicReader>,
+        notify: &Rc<Notify>,
+        now: Instant,
+    ) -> Rc<EndsTicket> {
+        let ticket = Rc::new(EndsTicket {
+            ends: RefCell::new(None),
+            notify: notify.clone(),
+        });
+        if reader.ends.borrow_mut().ask(ticket.clone()) {
+            runtime::spawn(run_ends(self.clone(), reader.clone(), now));
+        }
+        ticket
     }
 
     /// Reads a partition's view; `None` while its owner has not read anything yet.
@@ -346,6 +391,23 @@ impl Topics {
                 );
             }
         }
+    }
+}
+
+/// Asks where a topic ends, for as long as somebody wants to know.
+async fn run_ends(topics: Topics, reader: Rc<TopicReader>, mut now: Instant) {
+    loop {
+        let until = now + ENDS_WAIT;
+        let ends = topics.client().end_offsets(&reader.name, until).await;
+        let (answered, is_more) = reader.ends.borrow_mut().finish();
+        for ticket in answered {
+            ticket.ends.borrow_mut().clone_from(&ends);
+            ticket.notify.notify();
+        }
+        if !is_more {
+            return;
+        }
+        now = runtime::now();
     }
 }
 

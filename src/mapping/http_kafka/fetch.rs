@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::http::{Body, RequestHead, ResponseHead};
 use crate::kafka::cache::{Lookup, PartitionView, Policy, RecordView, Superseded};
 use crate::kafka::partition::partition_for_key;
+use crate::mapping::prefer::{Prefer, is_no_cache};
 use crate::mapping::progress::{IfNoneMatch, Progress, encode_tag, quote};
 
 /// A condition on a record; all parts must match.
@@ -55,6 +56,10 @@ pub struct FetchRequest {
     pub filters: Vec<RecordFilter>,
     /// All matches as a JSON array, not the first one.
     pub merge: bool,
+    /// What the client prefers.
+    pub prefer: Prefer,
+    /// The answer has to be as new as Kafka's end (`cache-control: no-cache`).
+    pub is_no_cache: bool,
     if_none_match: IfNoneMatch,
 }
 
@@ -101,8 +106,15 @@ impl FetchRequest {
         Self {
             filters,
             merge,
+            prefer: Prefer::parse(head.headers().get_all("prefer")),
+            is_no_cache: is_no_cache(head.headers().get_all("cache-control")),
             if_none_match: IfNoneMatch::parse(head.headers().get_all("if-none-match")),
         }
+    }
+
+    /// Whether the client named what it has.
+    pub fn is_conditional(&self) -> bool {
+        !self.if_none_match.is_absent()
     }
 
     /// The partition where records of the wanted key belong, when one key is wanted.

@@ -2,24 +2,23 @@
 //!
 //! [`resolve`] finds the route and fills in its expressions; what it returns owns everything it needs, so that the request's head can go.
 
+pub mod correlated;
 pub mod fetch;
+mod request;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::{Acks, Filter, HttpKafkaRoute, HttpServer, When, With};
+use crate::config::{Acks, Filter, HttpKafka, HttpKafkaRoute, HttpServer, When, With};
 use crate::error::RequestError;
 use crate::http::RequestHead;
 use crate::kafka::producer::Record;
-use crate::route::{
-    BodyPointer, HeaderPattern, MethodPattern, Params, Scope, Template, check_topic,
-    find_parameter, split_query,
-};
+use crate::route::{HeaderPattern, MethodPattern, Params, Template, check_topic};
+use request::{Request, RequestScope, authority_with_port, path_and_query};
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -30,6 +29,8 @@ pub struct Resolved {
     pub topic: String,
     /// How long it may take in all.
     pub timeout: Duration,
+    /// The longest wait that a client is granted.
+    pub wait_max: Duration,
     /// What to do.
     pub action: Action,
 }
@@ -46,19 +47,42 @@ pub enum Action {
         /// Its value is null whatever the body (DELETE).
         tombstone: bool,
     },
+    /// Store a record and answer with the reply to it, or that it is stored.
+    Submit(Box<correlated::Submission>),
+    /// Answer with the reply to an earlier request.
+    Status(Box<correlated::StatusRequest>),
     /// Answer with records.
     Fetch(fetch::FetchRequest),
+    /// The record is made from the body: ask again when it is here.
+    NeedsBody,
 }
 
-/// Finds the route of a request and fills in its expressions. `fresh_key` makes an idempotency key for a request that brings none.
+/// What [`resolve`] needs besides the request.
+#[derive(Clone, Copy)]
+pub struct Ids<'i> {
+    /// Makes an idempotency key for a request that brings none: a random UUID.
+    pub fresh_key: &'i dyn Fn() -> String,
+    /// Whether exchanges of a correlation id belong to this core: ids of our own making are made so that they do.
+    pub is_own: &'i dyn Fn(&[u8]) -> bool,
+}
+
+impl std::fmt::Debug for Ids<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Ids").finish_non_exhaustive()
+    }
+}
+
+/// Finds the route of a request and fills in its expressions. Without `body`, which is the whole one, a route that makes its record from it comes out as
+/// [`Action::NeedsBody`].
 ///
 /// # Errors
 ///
-/// [`RequestError::NoRoute`], [`RequestError::Missing`], [`RequestError::TopicName`].
+/// [`RequestError::NoRoute`], [`RequestError::Missing`], [`RequestError::TopicName`], [`RequestError::IfMatch`].
 pub fn resolve(
     server: &HttpServer,
     head: &RequestHead,
-    fresh_key: &dyn Fn() -> String,
+    body: Option<&Bytes>,
+    ids: Ids<'_>,
 ) -> Result<Resolved, RequestError> {
     for http_route in &server.routes {
         if !http_route.when.is_empty()
@@ -79,11 +103,12 @@ pub fn resolve(
         let scope = RequestScope {
             request,
             params,
+            body: body.map(|body| &body[..]),
             idempotency_header: &binding.idempotency_header,
-            fresh_key,
+            fresh_key: ids.fresh_key,
             key: OnceCell::new(),
         };
-        return fill_in(route, &scope, binding.timeout);
+        return fill_in(binding, route, &scope, body, ids);
     }
     Err(RequestError::NoRoute)
 }
@@ -99,31 +124,6 @@ fn matches_header(head: &RequestHead, name: &str, pattern: &HeaderPattern) -> bo
             .get_last(name)
             .is_some_and(|value| pattern.matches(value)),
     }
-}
-
-/// `:path`: of an absolute-form target, what follows the authority.
-fn path_and_query(head: &RequestHead) -> &[u8] {
-    let length = head.path().len() + head.query().map_or(0, |query| 1 + query.len());
-    let target = head.target();
-    &target[target.len().saturating_sub(length)..]
-}
-
-/// `:authority` as Zilla matches it: with the scheme's default port when it names none.
-fn authority_with_port(head: &RequestHead) -> Cow<'_, [u8]> {
-    let authority = head.authority();
-    let after_address = authority
-        .iter()
-        .rposition(|byte| *byte == b']')
-        .map_or(0, |at| at + 1);
-    if authority[after_address..].contains(&b':') {
-        return Cow::Borrowed(authority);
-    }
-    let port: &[u8] = if head.scheme.as_str() == "https" {
-        b":443"
-    } else {
-        b":80"
-    };
-    Cow::Owned([authority, port].concat())
 }
 
 fn find_route<'p>(
@@ -159,65 +159,124 @@ fn matches_when<'p>(when: &'p When, request: Request<'p>, may_be_head: bool) -> 
 }
 
 fn fill_in(
+    binding: &HttpKafka,
     route: &HttpKafkaRoute,
     scope: &RequestScope<'_>,
-    timeout: Duration,
+    body: Option<&Bytes>,
+    ids: Ids<'_>,
 ) -> Result<Resolved, RequestError> {
-    let render = |template: &Template| template.render(scope).map_err(RequestError::Missing);
-    let topic_template = route.with.topic();
-    let topic = match topic_template.as_literal() {
-        Some(literal) => literal.to_owned(),
-        None => checked_topic(&render(topic_template)?)?,
+    let resolved = |topic, action| Resolved {
+        cluster: route.cluster,
+        topic,
+        timeout: binding.timeout,
+        wait_max: binding.wait_max,
+        action,
     };
+    if let With::Produce {
+        reply: Some(reply), ..
+    } = &route.with
+        && let Some((topic, status)) = correlated::status(binding, reply, scope)?
+    {
+        return Ok(resolved(topic, Action::Status(status)));
+    }
+    if body.is_none() && needs_body(&route.with) {
+        return Ok(resolved(String::new(), Action::NeedsBody));
+    }
+    let topic = render_topic(route.with.topic(), scope)?;
     let action = match &route.with {
         With::Produce {
             acks,
             key,
             overrides,
+            reply: None,
+            ..
+        } => one_way(*acks, key.as_ref(), overrides, scope)?,
+        With::Produce {
+            acks,
+            key,
+            overrides,
+            reply: Some(reply),
             ..
         } => {
-            let key = key.as_ref().map(render).transpose()?.map(Bytes::from);
-            let mut headers = Vec::new();
-            if let Some(content_type) = scope.request.header("content-type") {
-                headers.push((
-                    Bytes::from_static(b"content-type"),
-                    Some(Bytes::copy_from_slice(content_type)),
-                ));
-            }
-            for (name, value) in overrides {
-                headers.push((
-                    Bytes::copy_from_slice(name.as_bytes()),
-                    Some(Bytes::from(render(value)?)),
-                ));
-            }
-            Action::Produce {
+            let record = correlated::RecordTemplate {
                 acks: *acks,
-                record: Record {
-                    key,
-                    value: None,
-                    headers,
-                },
-                tombstone: scope.request.method() == "DELETE",
-            }
+                key: key.as_ref(),
+                overrides,
+                reply,
+            };
+            let body = body.cloned().unwrap_or_default();
+            let submission = correlated::submission(binding, record, scope, body, ids)?;
+            Action::Submit(Box::new(submission))
         }
         With::Fetch { filters, merge, .. } => {
+            let render =
+                |template: &Template| template.render(scope).map_err(RequestError::Missing);
             let filters = filters
                 .iter()
                 .map(|filter| fill_in_filter(filter, &render))
                 .collect::<Result<_, _>>()?;
-            Action::Fetch(fetch::FetchRequest::new(
-                filters,
-                *merge,
-                scope.request.head,
-            ))
+            let head = scope.request.head;
+            Action::Fetch(fetch::FetchRequest::new(filters, *merge, head))
         }
     };
-    Ok(Resolved {
-        cluster: route.cluster,
-        topic,
-        timeout,
-        action,
+    Ok(resolved(topic, action))
+}
+
+/// Whether a record cannot be made before its body is here.
+fn needs_body(with: &With) -> bool {
+    match with {
+        With::Fetch { .. } => false,
+        With::Produce { reply: Some(_), .. } => true,
+        With::Produce {
+            topic,
+            key,
+            overrides,
+            ..
+        } => {
+            topic.needs_body()
+                || key.as_ref().is_some_and(Template::needs_body)
+                || overrides.iter().any(|(_, value)| value.needs_body())
+        }
+    }
+}
+
+fn one_way(
+    acks: Acks,
+    key: Option<&Template>,
+    overrides: &[(String, Template)],
+    scope: &RequestScope<'_>,
+) -> Result<Action, RequestError> {
+    let render = |template: &Template| template.render(scope).map_err(RequestError::Missing);
+    let key = key.map(render).transpose()?.map(Bytes::from);
+    let mut headers = Vec::new();
+    if let Some(content_type) = scope.request.header("content-type") {
+        headers.push((
+            Bytes::from_static(b"content-type"),
+            Some(Bytes::copy_from_slice(content_type)),
+        ));
+    }
+    for (name, value) in overrides {
+        headers.push((
+            Bytes::copy_from_slice(name.as_bytes()),
+            Some(Bytes::from(render(value)?)),
+        ));
+    }
+    Ok(Action::Produce {
+        acks,
+        record: Record {
+            key,
+            value: None,
+            headers,
+        },
+        tombstone: scope.request.method() == "DELETE",
     })
+}
+
+fn render_topic(template: &Template, scope: &RequestScope<'_>) -> Result<String, RequestError> {
+    match template.as_literal() {
+        Some(literal) => Ok(literal.to_owned()),
+        None => checked_topic(&template.render(scope).map_err(RequestError::Missing)?),
+    }
 }
 
 fn fill_in_filter(
@@ -239,100 +298,6 @@ fn checked_topic(name: &[u8]) -> Result<String, RequestError> {
     match check_topic(name) {
         Ok(()) => Ok(text()),
         Err(_) => Err(RequestError::TopicName(text())),
-    }
-}
-
-/// A request as the mapping sees it: the overrides of the http routes come before what the client sent.
-#[derive(Clone, Copy)]
-struct Request<'r> {
-    head: &'r RequestHead,
-    /// Of the server, then of the route.
-    overrides: [&'r [(String, String)]; 2],
-}
-
-impl<'r> Request<'r> {
-    fn overridden(self, name: &str) -> Option<&'r str> {
-        let mut latest_first = self
-            .overrides
-            .into_iter()
-            .rev()
-            .flat_map(|list| list.iter().rev());
-        latest_first
-            .find(|(header, _)| header == name)
-            .map(|(_, value)| value.as_str())
-    }
-
-    fn header(self, name: &str) -> Option<&'r [u8]> {
-        self.overridden(name)
-            .map(str::as_bytes)
-            .or_else(|| self.head.headers().get_last(name))
-    }
-
-    fn method(self) -> &'r str {
-        self.overridden(":method")
-            .unwrap_or(self.head.method.as_str())
-    }
-
-    fn path(self) -> &'r [u8] {
-        self.overridden(":path")
-            .map_or(self.head.path(), |target| split_query(target.as_bytes()).0)
-    }
-
-    fn query(self) -> Option<&'r [u8]> {
-        self.overridden(":path")
-            .map_or(self.head.query(), |target| split_query(target.as_bytes()).1)
-    }
-}
-
-/// What expressions see of a request.
-struct RequestScope<'r> {
-    request: Request<'r>,
-    params: Params<'r>,
-    idempotency_header: &'r str,
-    fresh_key: &'r dyn Fn() -> String,
-    key: OnceCell<Vec<u8>>,
-}
-
-impl Scope for RequestScope<'_> {
-    fn param(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        self.params.get(name)
-    }
-
-    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        self.request.header(name).map(Cow::Borrowed)
-    }
-
-    fn query(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        find_parameter(self.request.query()?, name)
-    }
-
-    /// The same for every expression of a request, made up when the client sent none; an empty one is none.
-    fn idempotency_key(&self) -> Option<Cow<'_, [u8]>> {
-        let key = self.key.get_or_init(|| {
-            let sent = self
-                .request
-                .header(self.idempotency_header)
-                .map(unquoted)
-                .filter(|key| !key.is_empty());
-            sent.map_or_else(|| (self.fresh_key)().into_bytes(), <[u8]>::to_vec)
-        });
-        Some(Cow::Borrowed(key))
-    }
-
-    fn correlation_id(&self) -> Option<Cow<'_, [u8]>> {
-        None
-    }
-
-    fn body(&self, _: &BodyPointer) -> Option<Cow<'_, [u8]>> {
-        None
-    }
-}
-
-/// The key itself: the header is a quoted string by its draft (Idempotency-Key draft-07), a bare one by custom.
-fn unquoted(key: &[u8]) -> &[u8] {
-    match key {
-        [b'"', inner @ .., b'"'] => inner,
-        bare => bare,
     }
 }
 

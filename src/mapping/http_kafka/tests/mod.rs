@@ -2,6 +2,7 @@
 
 mod collections;
 mod conditions;
+mod correlated;
 mod missing;
 mod produce;
 mod routing;
@@ -10,8 +11,10 @@ mod single;
 use std::cell::Cell;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::fetch::{Answer, CachedTopic, FetchRequest, SingleOutcome};
-use super::{Action, Resolved, resolve};
+use super::{Action, Ids, Resolved, resolve};
 use crate::clock::UnixMillis;
 use crate::config::{self, HttpServer};
 use crate::error::RequestError;
@@ -100,11 +103,24 @@ fn head_to(
 
 /// Resolves a request, with `fresh-1`, `fresh-2` … as the idempotency keys that are made up.
 fn ask(server: &HttpServer, head: &RequestHead) -> Result<Resolved, RequestError> {
+    ask_with(server, head, b"")
+}
+
+/// Resolves a request whose body is here.
+fn ask_with(
+    server: &HttpServer,
+    head: &RequestHead,
+    body: &'static [u8],
+) -> Result<Resolved, RequestError> {
     let made = Cell::new(0);
-    resolve(server, head, &|| {
-        made.set(made.get() + 1);
-        format!("fresh-{}", made.get())
-    })
+    let ids = Ids {
+        fresh_key: &|| {
+            made.set(made.get() + 1);
+            format!("fresh-{}", made.get())
+        },
+        is_own: &|_| true,
+    };
+    resolve(server, head, Some(&Bytes::from_static(body)), ids)
 }
 
 /// The topic that a request leads to, or the error.
@@ -115,14 +131,14 @@ fn topic(server: &HttpServer, head: &RequestHead) -> Result<String, RequestError
 fn record(server: &HttpServer, head: &RequestHead) -> Record {
     match ask(server, head).unwrap().action {
         Action::Produce { record, .. } => record,
-        Action::Fetch(fetch) => panic!("a read: {fetch:?}"),
+        other => panic!("no one-way produce: {other:?}"),
     }
 }
 
 fn fetch(server: &HttpServer, head: &RequestHead) -> FetchRequest {
     match ask(server, head).unwrap().action {
         Action::Fetch(fetch) => fetch,
-        Action::Produce { record, .. } => panic!("a write: {record:?}"),
+        other => panic!("no read: {other:?}"),
     }
 }
 

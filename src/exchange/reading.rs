@@ -1,0 +1,204 @@
+//! A read from the cache: decides, each time the cache is asked, whether what it says is the answer or what is worth waiting for, and until when.
+//!
+//! | the cache says | the answer |
+//! |---|---|
+//! | found | at once |
+//! | unchanged (304) | with `prefer: wait=N` after N, if it stays so |
+//! | not found | with `prefer: wait=N` and no condition after N, if it stays so; never while something acknowledged is not read yet |
+//! | still reading | within five seconds, else 503 |
+
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::error::RequestError;
+use crate::kafka::error_code::ErrorCode;
+use crate::mapping::http_kafka::fetch::Answer;
+use crate::mapping::prefer::applied_wait;
+
+/// How long a read waits for the cache to have what this process has acknowledged.
+pub const READ_YOUR_WRITES_WAIT: Duration = Duration::from_secs(1);
+/// How long a read waits for a topic to be opened and read to its end, and for Kafka to say where that is.
+pub const WARM_WAIT: Duration = Duration::from_secs(5);
+
+/// How far a topic has been opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// Nothing is known yet.
+    Opening,
+    /// The broker does not know it, or does not say.
+    Unknown(ErrorCode),
+    /// Its partitions are known.
+    Open,
+    /// Too many topics are open.
+    TooMany,
+}
+
+/// What has not been read yet that has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// Nothing.
+    Nothing,
+    /// What this process has acknowledged.
+    Writes,
+    /// What was in Kafka when the request came (`cache-control: no-cache`), or nobody knows yet.
+    Ends,
+}
+
+/// What the cache says. `C` is a collection on its way.
+#[derive(Debug)]
+pub enum CacheAnswer<C> {
+    /// This.
+    Found(Box<Answer>),
+    /// The client has it already.
+    Unchanged(Box<Answer>),
+    /// This, piece by piece.
+    Collection(C),
+    /// There is no such item.
+    NotFound,
+    /// A partition has not been read to its end.
+    Warming,
+    /// Too many collections are open.
+    TooMany,
+    /// Part of the collection is not cached.
+    CollectionNotCached,
+    /// The item may be in Kafka.
+    ItemNotCached,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub enum Next<C> {
+    /// Nothing until the topic changes, or until then.
+    WaitUntil(Instant),
+    /// Answer.
+    Answer(Box<Answer>),
+    /// Answer with what comes piece by piece.
+    Begin(C),
+    /// Ask Kafka.
+    Cold,
+    /// Answer with an error.
+    Fail(RequestError),
+}
+
+/// A read.
+#[derive(Debug)]
+pub struct Reading {
+    topic: String,
+    budget_bytes: usize,
+    timeout: Duration,
+    wait: Option<Duration>,
+    is_conditional: bool,
+    since: Instant,
+}
+
+impl Reading {
+    /// A read that may begin at `since`. `is_conditional`: the client named what it has.
+    pub const fn new(
+        topic: String,
+        budget_bytes: usize,
+        timeout: Duration,
+        wait: Option<Duration>,
+        is_conditional: bool,
+        since: Instant,
+    ) -> Self {
+        Self {
+            topic,
+            budget_bytes,
+            timeout,
+            wait,
+            is_conditional,
+            since,
+        }
+    }
+
+    /// It could not begin before.
+    pub fn begin_at(&mut self, now: Instant) {
+        self.since = now;
+    }
+
+    /// Whether it waits because the client asked for it, not because something is missing.
+    pub fn is_waiting(&self) -> bool {
+        self.wait.is_some()
+    }
+
+    /// Takes how far the topic is opened; `None`: it is open, ask the cache.
+    pub fn handle_opened<C>(&self, opened: Opened, now: Instant) -> Option<Next<C>> {
+        let until = self.warm_until();
+        let reason = match opened {
+            Opened::Open => return None,
+            Opened::Opening | Opened::Unknown(_) if now < until => {
+                return Some(Next::WaitUntil(until));
+            }
+            Opened::Unknown(error) => Some(error),
+            Opened::Opening | Opened::TooMany => None,
+        };
+        Some(Next::Fail(RequestError::TopicUnavailable {
+            topic: self.topic.clone(),
+            reason,
+        }))
+    }
+
+    /// Takes what the cache lacks; `None`: ask it all the same.
+    pub fn handle_behind<C>(&self, behind: Behind, now: Instant) -> Option<Next<C>> {
+        let until = match behind {
+            Behind::Nothing => return None,
+            Behind::Writes => self.since + READ_YOUR_WRITES_WAIT,
+            Behind::Ends => self.warm_until(),
+        };
+        if now < until {
+            return Some(Next::WaitUntil(until));
+        }
+        // What was asked for is newer than the cache: an answer from it would be the wrong one.
+        (behind == Behind::Ends).then(|| Next::Fail(self.warming()))
+    }
+
+    /// Takes what the cache says.
+    pub fn handle_cache<C>(&self, answer: CacheAnswer<C>, behind: Behind, now: Instant) -> Next<C> {
+        match answer {
+            CacheAnswer::Found(answer) => Next::Answer(self.applied(answer)),
+            CacheAnswer::Collection(collection) => Next::Begin(collection),
+            CacheAnswer::Unchanged(answer) => self
+                .wait_for_change(now)
+                .unwrap_or_else(|| Next::Answer(self.applied(answer))),
+            // What was acknowledged and is not read yet must not pass for missing.
+            CacheAnswer::NotFound if behind != Behind::Nothing => Next::Fail(self.warming()),
+            CacheAnswer::NotFound if self.is_conditional => Next::Fail(RequestError::NotFound),
+            CacheAnswer::NotFound => self
+                .wait_for_change(now)
+                .unwrap_or(Next::Fail(RequestError::NotFound)),
+            CacheAnswer::Warming if now < self.warm_until() => Next::WaitUntil(self.warm_until()),
+            CacheAnswer::Warming => Next::Fail(self.warming()),
+            CacheAnswer::TooMany => Next::Fail(RequestError::CollectionsOverloaded {
+                topic: self.topic.clone(),
+            }),
+            CacheAnswer::CollectionNotCached => Next::Fail(RequestError::NotCached {
+                topic: self.topic.clone(),
+                budget_bytes: self.budget_bytes,
+            }),
+            CacheAnswer::ItemNotCached => Next::Cold,
+        }
+    }
+
+    fn wait_for_change<C>(&self, now: Instant) -> Option<Next<C>> {
+        let until = self.since + self.wait?;
+        (now < until).then_some(Next::WaitUntil(until))
+    }
+
+    fn warm_until(&self) -> Instant {
+        self.since + WARM_WAIT.min(self.timeout)
+    }
+
+    fn warming(&self) -> RequestError {
+        RequestError::Warming {
+            topic: self.topic.clone(),
+        }
+    }
+
+    fn applied(&self, mut answer: Box<Answer>) -> Box<Answer> {
+        if let Some(wait) = self.wait {
+            let applied = applied_wait(wait);
+            answer.head.headers.push("preference-applied", applied);
+        }
+        answer
+    }
+}
