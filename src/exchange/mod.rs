@@ -11,3 +11,5 @@
 pub mod correlated;
 pub mod one_way;
 pub mod reading;
+#[cfg(test)]
+mod tests;

@@ -68,8 +68,10 @@ pub enum CacheAnswer<C> {
 /// What comes next.
 #[derive(Debug)]
 pub enum Next<C> {
-    /// Nothing until the topic changes, or until then.
+    /// Nothing until the topic is opened or read further, or until then.
     WaitUntil(Instant),
+    /// Nothing until a record comes that may be wanted, or until then.
+    WaitForChange(Instant),
     /// Answer.
     Answer(Box<Answer>),
     /// Answer with what comes piece by piece.
@@ -181,7 +183,7 @@ impl Reading {
 
     fn wait_for_change<C>(&self, now: Instant) -> Option<Next<C>> {
         let until = self.since + self.wait?;
-        (now < until).then_some(Next::WaitUntil(until))
+        (now < until).then_some(Next::WaitForChange(until))
     }
 
     fn warm_until(&self) -> Instant {

@@ -11,8 +11,8 @@ use crate::clock::Instant;
 use crate::config::{Cluster, HttpKafkaRoute, Plan, With};
 use crate::kafka::client::{Client, NewTopic};
 use crate::kafka::error_code::ErrorCode;
-use crate::kafka::topics::Topics;
 use crate::kafka::topics::floors::Floors;
+use crate::kafka::topics::{Interest, Topics};
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::notify::Notify;
@@ -106,8 +106,8 @@ pub(super) async fn warm_up(plan: &Plan, topics: &[Topics], deadlines: &Rc<Deadl
             .extend(cached.filter_map(|name| topics.pin(name, now).map(|reader| (topics, reader))));
     }
     for (topics, reader) in pinned {
+        let _waiting = reader.wait(Interest::All, &notify);
         while !topics.is_ready(&reader) {
-            reader.wait(&notify);
             if with_deadline(&deadline, now + BOOTSTRAP_WAIT, notify.notified())
                 .await
                 .is_err()

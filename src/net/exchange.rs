@@ -30,8 +30,8 @@ use crate::kafka::correlation::{CorrelationId, Place, Reply, ReplyFault};
 use crate::kafka::producer::{Acks, Record};
 use crate::kafka::replies::{Pending, Request, SubmitFault};
 use crate::kafka::topics::{
-    CachedPartitions, ColdFault, ColdQuery, ColdRecord, EndsTicket, TopicReader, TopicState,
-    Topics, find_cold,
+    CachedPartitions, ColdFault, ColdQuery, ColdRecord, EndsTicket, Interest, TopicReader,
+    TopicState, Topics, Waiting, find_cold,
 };
 use crate::mapping::http_kafka::correlated::{StatusRequest, Submission};
 use crate::mapping::http_kafka::fetch::{Answer, CachedTopic, FetchRequest, SingleOutcome};
@@ -107,6 +107,8 @@ enum State {
 struct Read {
     machine: Reading,
     reader: Option<Rc<TopicReader>>,
+    /// Its place among those who wait for a change, and whether it waits for that of one key alone.
+    waiting: Option<(Waiting, bool)>,
     wake_at: Instant,
     /// Where the topic ended when the request came, if that matters.
     ends: Option<Rc<EndsTicket>>,
@@ -249,6 +251,7 @@ impl Exchange {
                 State::Reading(Box::new(Read {
                     machine,
                     reader: None,
+                    waiting: None,
                     wake_at: now,
                     ends: None,
                     searched_below: Vec::new(),
@@ -496,9 +499,13 @@ impl Exchange {
         let next = read.ask_cache(topics, request, &self.resolved.topic, service, notify, now);
         match next {
             reading::Next::WaitUntil(until) => {
-                if let Some(reader) = &read.reader {
-                    reader.wait(notify);
-                }
+                read.wait(Interest::All, notify);
+                read.wake_at = until;
+                Step::Pending
+            }
+            reading::Next::WaitForChange(until) => {
+                let interest = request.only_key().map_or(Interest::All, Interest::Key);
+                read.wait(interest, notify);
                 read.wake_at = until;
                 Step::Pending
             }
@@ -614,6 +621,22 @@ impl Action {
 }
 
 impl Read {
+    /// Waits for a change of the topic. A waiter that is there already stays, unless it waits for less.
+    fn wait(&mut self, interest: Interest<'_>, notify: &Rc<Notify>) {
+        let is_narrow = interest != Interest::All;
+        if self
+            .waiting
+            .as_ref()
+            .is_some_and(|(_, narrow)| *narrow == is_narrow)
+        {
+            return;
+        }
+        self.waiting = self
+            .reader
+            .as_ref()
+            .map(|reader| (reader.wait(interest, notify), is_narrow));
+    }
+
     /// The cache's answer, or for what to wait.
     fn ask_cache(
         &mut self,

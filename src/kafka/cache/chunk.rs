@@ -175,8 +175,8 @@ impl Chunk {
         reader.nullable_bytes().ok()?
     }
 
-    /// Hash of the key by [`super::key_index::key_hash`]; `None` for a null key.
-    pub(super) fn key_hash(&self, index: u32) -> Option<u32> {
+    /// Hash of the key by [`super::key_hash`]; `None` for a null key.
+    pub fn key_hash(&self, index: u32) -> Option<u32> {
         let entry = self.entry(index)?;
         (entry.position & HAS_KEY != 0).then_some(entry.key_hash)
     }

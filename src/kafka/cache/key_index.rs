@@ -13,7 +13,7 @@ use super::holdings::{Holdings, Place};
 
 /// Hash of a record key, the same on every core of this process and different in every process: keys come from
 /// outside, and must not be able to aim at one bucket.
-pub(super) fn key_hash(key: &[u8]) -> u32 {
+pub fn key_hash(key: &[u8]) -> u32 {
     static SEEDS: LazyLock<RandomState> = LazyLock::new(RandomState::default);
     let mut hasher = SEEDS.build_hasher();
     hasher.write(key);

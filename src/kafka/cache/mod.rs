@@ -28,6 +28,7 @@ mod tests;
 pub use budget::Budget;
 pub use chunk::{Chunk, ChunkId, RecordHandle, RecordView};
 pub use chunk_builder::{CHUNK_BYTES_TARGET, ChunkBuilder};
+pub use key_index::key_hash;
 pub use scan::{Scan, ScanRecord, Superseded};
 pub use store::PartitionStore;
 pub use update::{Progress, Update};

@@ -13,6 +13,7 @@ mod cold;
 pub mod floors;
 mod owner;
 mod reader;
+mod waiters;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -33,6 +34,7 @@ pub use cold::{ColdFault, ColdQuery, ColdRecord, RecordMatcher, find_cold};
 use floors::Floors;
 use owner::Owned;
 pub use reader::{CachedPartitions, EndsTicket, TopicReader, TopicState};
+pub use waiters::{Interest, Waiting};
 
 /// How long a topic without readers is kept.
 const LINGER: Duration = Duration::from_secs(30);

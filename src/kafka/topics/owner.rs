@@ -143,7 +143,7 @@ impl Topics {
         };
         self.flush(key);
         if local {
-            self.notify_readers(&key.0);
+            self.notify_readers(&key.0, updates);
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::floors::Floor;
+use super::waiters::{Interest, Waiters, Waiting};
 use super::{CacheMessage, LINGER, READERS_MAX, Topics};
 use crate::clock::Instant;
 use crate::kafka::cache::{PartitionView, Policy, Update, WalkId, WalkRefused, WalkStep};
@@ -47,7 +48,7 @@ pub struct TopicReader {
     state: Cell<TopicState>,
     partitions: RefCell<Vec<Partition>>,
     policy: Cell<Policy>,
-    waiters: RefCell<Vec<Rc<Notify>>>,
+    waiters: Waiters,
     last_read: Cell<Instant>,
     /// Kept also without readers (`options.bootstrap`).
     pinned: Cell<bool>,
@@ -103,19 +104,13 @@ impl TopicReader {
         self.policy.get()
     }
 
-    /// Raises `notify` once, at the next change of any partition.
-    pub fn wait(&self, notify: &Rc<Notify>) {
-        let mut waiters = self.waiters.borrow_mut();
-        if !waiters.iter().any(|waiter| Rc::ptr_eq(waiter, notify)) {
-            waiters.push(notify.clone());
-        }
+    /// Raises `notify` at each change of any partition that is of interest, until what is given back is dropped.
+    pub fn wait(self: &Rc<Self>, interest: Interest<'_>, notify: &Rc<Notify>) -> Waiting {
+        Waiting::new(self, interest, notify)
     }
 
-    fn notify_waiters(&self) {
-        let waiters = std::mem::take(&mut *self.waiters.borrow_mut());
-        for waiter in waiters {
-            waiter.notify();
-        }
+    pub(super) const fn waiters(&self) -> &Waiters {
+        &self.waiters
     }
 }
 
@@ -176,7 +171,7 @@ impl Topics {
                 compact: false,
                 delete: true,
             }),
-            waiters: RefCell::default(),
+            waiters: Waiters::default(),
             last_read: Cell::new(now),
             pinned: Cell::new(false),
             closed: Cell::new(false),
@@ -344,17 +339,17 @@ impl Topics {
             if fresh {
                 *view = PartitionView::new(reader.policy.get());
             }
-            for update in updates {
-                view.apply(update);
+            for update in &updates {
+                view.apply(update.clone());
             }
         }
-        reader.notify_waiters();
+        reader.waiters.wake(&updates);
     }
 
-    pub(super) fn notify_readers(&self, topic: &Arc<str>) {
+    pub(super) fn notify_readers(&self, topic: &Arc<str>, updates: &[Update]) {
         let reader = self.inner.readers.borrow().get(topic).cloned();
         if let Some(reader) = reader {
-            reader.notify_waiters();
+            reader.waiters.wake(updates);
         }
     }
 
@@ -365,7 +360,7 @@ impl Topics {
             let is_unread = |reader: &&Rc<TopicReader>| {
                 !reader.pinned.get()
                     && reader.walks_open.get() == 0
-                    && reader.waiters.borrow().is_empty()
+                    && reader.waiters.is_empty()
                     && now.saturating_duration_since(reader.last_read.get()) > LINGER
             };
             readers.values().filter(is_unread).cloned().collect()
@@ -433,7 +428,7 @@ async fn run_reader(topics: Topics, reader: Rc<TopicReader>) {
             Some(topic) => {
                 if let Some(error) = topic.error {
                     reader.state.set(TopicState::Unknown(error));
-                    reader.notify_waiters();
+                    reader.waiters.wake_all();
                     client.want(&reader.name, false);
                 }
                 UNKNOWN_INTERVAL
@@ -470,6 +465,6 @@ fn open_partitions(topics: &Topics, reader: &Rc<TopicReader>, count: usize) {
     }
     if first < count {
         reader.state.set(TopicState::Open);
-        reader.notify_waiters();
+        reader.waiters.wake_all();
     }
 }

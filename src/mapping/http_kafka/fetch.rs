@@ -117,11 +117,17 @@ impl FetchRequest {
         !self.if_none_match.is_absent()
     }
 
+    /// The wanted key, when one is wanted.
+    pub fn only_key(&self) -> Option<&[u8]> {
+        match &self.filters[..] {
+            [RecordFilter { key: Some(key), .. }] => Some(key),
+            _ => None,
+        }
+    }
+
     /// The partition where records of the wanted key belong, when one key is wanted.
     pub fn home_partition(&self, partition_count: usize) -> Option<usize> {
-        let [RecordFilter { key: Some(key), .. }] = &self.filters[..] else {
-            return None;
-        };
+        let key = self.only_key()?;
         let count = NonZeroU32::new(u32::try_from(partition_count).ok()?)?;
         usize::try_from(partition_for_key(key, count)).ok()
     }
