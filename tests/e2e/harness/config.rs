@@ -1,9 +1,10 @@
-//! The configuration that the cases run: Zilla's `http.kafka.crud` example over a topic of the case's own, on a port
-//! that the system picks.
+//! The configurations that the cases run: Zilla's `http.kafka` examples over topics of the case's own, on a port that
+//! the system picks.
 
+use super::Correlated;
 use std::fmt::Write as _;
 
-const CRUD: &str = r"---
+const FRAME: &str = r"---
 name: example
 bindings:
   north_tcp_server:
@@ -25,48 +26,6 @@ bindings:
     type: http-kafka
     kind: proxy
 {options}    routes:
-      - when:
-          - method: POST
-            path: /items
-        exit: north_kafka_cache_client
-        with:
-          capability: produce
-          topic: {topic}
-          key: ${idempotencyKey}
-      - when:
-          - method: PUT
-            path: /items/{id}
-        exit: north_kafka_cache_client
-        with:
-          capability: produce
-          topic: {topic}
-          key: ${params.id}
-      - when:
-          - method: DELETE
-            path: /items/{id}
-        exit: north_kafka_cache_client
-        with:
-          capability: produce
-          topic: {topic}
-          key: ${params.id}
-      - when:
-          - method: GET
-            path: /items
-        exit: north_kafka_cache_client
-        with:
-          capability: fetch
-          topic: {topic}
-          merge:
-            content-type: application/json
-      - when:
-          - method: GET
-            path: /items/{id}
-        exit: north_kafka_cache_client
-        with:
-          capability: fetch
-          topic: {topic}
-          filters:
-            - key: ${params.id}
 {routes}  north_kafka_cache_client:
     type: kafka
     kind: cache_client
@@ -74,10 +33,7 @@ bindings:
   south_kafka_cache_server:
     type: kafka
     kind: cache_server
-    options:
-      bootstrap:
-        - {topic}
-    exit: south_kafka_client
+{bootstrap}    exit: south_kafka_client
   south_kafka_client:
     type: kafka
     kind: client
@@ -94,23 +50,47 @@ telemetry:
       type: stdout
 ";
 
-/// The CRUD configuration, and what a case changes about it.
-pub(crate) struct Crud {
-    topic: String,
+/// A file with one http-kafka mapping, and what a case wants in it.
+#[derive(Clone, Default)]
+pub(crate) struct Mapping {
     port: u16,
-    timeout: Option<&'static str>,
+    options: String,
     routes: String,
+    bootstrap: String,
 }
 
-impl Crud {
-    /// Over this topic, on a port that the system picks.
-    pub(crate) fn over(topic: &str) -> Self {
-        Self {
-            topic: topic.to_owned(),
-            port: 0,
-            timeout: None,
-            routes: String::new(),
-        }
+impl Mapping {
+    /// Zilla's `http.kafka.oneway`: whatever is sent to `/events` becomes a record.
+    pub(crate) fn oneway(topic: &str) -> Self {
+        let with = format!("capability: produce\ntopic: {topic}");
+        Self::default().route(&[("", "/events")], &with)
+    }
+
+    /// Zilla's `http.kafka.cache`: a topic as a collection and as items.
+    pub(crate) fn cache(topic: &str) -> Self {
+        let fetch = format!("capability: fetch\ntopic: {topic}\n");
+        let merge = format!("{fetch}merge:\n  content-type: application/json");
+        let filter = format!("{fetch}filters:\n  - key: ${{params.id}}");
+        (Self::default().bootstrap(topic))
+            .route(&[("GET", "/items")], &merge)
+            .route(&[("GET", "/items/{id}")], &filter)
+    }
+
+    /// Zilla's `http.kafka.sync`: requests of any method, each answered by its reply.
+    pub(crate) fn sync(topics: &Correlated) -> Self {
+        (Self::default().bootstrap(&topics.replies))
+            .route(&[("", "/items/{id}")], &correlated(topics))
+    }
+
+    /// Zilla's `http.kafka.async`: the client comes back for the reply.
+    pub(crate) fn asynchronous(topics: &Correlated) -> Self {
+        let with =
+            correlated(topics) + "\nasync:\n  location: /items/${params.id};cid=${correlationId}";
+        let when = [
+            ("PUT", "/items/{id}"),
+            ("GET", "/items/{id};cid={correlationId}"),
+        ];
+        (Self::default().bootstrap(&topics.replies)).route(&when, &with)
     }
 
     /// On this port.
@@ -119,36 +99,107 @@ impl Crud {
         self
     }
 
-    /// With `options.timeout` on the mapping.
-    pub(crate) fn timeout(mut self, timeout: &'static str) -> Self {
-        self.timeout = Some(timeout);
+    /// With these lines, unindented, among the options of the mapping.
+    pub(crate) fn option(mut self, lines: &str) -> Self {
+        self.options += &indented(lines, 6);
         self
     }
 
-    /// With one more route over the same topic, after the others; `with` is its lines, unindented.
-    pub(crate) fn route(mut self, method: &str, path: &str, with: &str) -> Self {
-        let head = [
-            "      - when:",
-            &format!("          - method: {method}"),
-            &format!("            path: {path}"),
-            "        exit: north_kafka_cache_client",
-            "        with:",
-            &format!("          topic: {}", self.topic),
-        ]
-        .join("\n");
-        let with = with.replace('\n', "\n          ");
-        writeln!(self.routes, "{head}\n          {with}").expect("strings take what is written");
+    /// With one more route after the others: methods (empty: any) and paths, and the lines of its `with`, unindented.
+    pub(crate) fn route(mut self, when: &[(&str, &str)], with: &str) -> Self {
+        self.routes += "      - when:\n";
+        for (method, path) in when {
+            if method.is_empty() {
+                self.routes += &indented(&format!("- path: {path}"), 10);
+            } else {
+                let lines = format!("- method: {method}\n  path: {path}");
+                self.routes += &indented(&lines, 10);
+            }
+        }
+        self.routes += "        exit: north_kafka_cache_client\n        with:\n";
+        self.routes += &indented(with, 10);
+        self
+    }
+
+    /// With this topic read from the start on.
+    pub(crate) fn bootstrap(mut self, topic: &str) -> Self {
+        self.bootstrap += &indented(&format!("- {topic}"), 8);
         self
     }
 
     /// The file's text.
     pub(crate) fn yaml(&self) -> String {
-        let options = self.timeout.map_or_else(String::new, |timeout| {
-            format!("    options:\n      timeout: {timeout}\n")
-        });
-        CRUD.replace("{port}", &self.port.to_string())
-            .replace("{topic}", &self.topic)
-            .replace("{options}", &options)
+        let under = |head: &str, lines: &str| match lines {
+            "" => String::new(),
+            lines => format!("{head}{lines}"),
+        };
+        let bootstrap = under("    options:\n      bootstrap:\n", &self.bootstrap);
+        FRAME
+            .replace("{port}", &self.port.to_string())
+            .replace("{options}", &under("    options:\n", &self.options))
+            .replace("{bootstrap}", &bootstrap)
             .replace("{routes}", &self.routes)
+    }
+}
+
+/// The `with` of a route that awaits replies, keyed by the path's `id`.
+pub(crate) fn correlated(topics: &Correlated) -> String {
+    format!(
+        "capability: produce\ntopic: {}\nkey: ${{params.id}}\nreply-to: {}",
+        topics.requests, topics.replies
+    )
+}
+
+fn indented(lines: &str, by: usize) -> String {
+    let mut text = String::new();
+    for line in lines.lines() {
+        writeln!(text, "{:by$}{line}", "").expect("strings take what is written");
+    }
+    text
+}
+
+/// The CRUD configuration, and what a case changes about it.
+pub(crate) struct Crud {
+    topic: String,
+    mapping: Mapping,
+}
+
+impl Crud {
+    /// Over this topic, on a port that the system picks.
+    pub(crate) fn over(topic: &str) -> Self {
+        let produce = |key| format!("capability: produce\ntopic: {topic}\nkey: {key}");
+        let id = produce("${params.id}");
+        let mapping = Mapping::cache(topic)
+            .route(&[("POST", "/items")], &produce("${idempotencyKey}"))
+            .route(&[("PUT", "/items/{id}")], &id)
+            .route(&[("DELETE", "/items/{id}")], &id);
+        Self {
+            topic: topic.to_owned(),
+            mapping,
+        }
+    }
+
+    /// On this port.
+    pub(crate) fn port(mut self, port: u16) -> Self {
+        self.mapping = self.mapping.port(port);
+        self
+    }
+
+    /// With `options.timeout` on the mapping.
+    pub(crate) fn timeout(mut self, timeout: &str) -> Self {
+        self.mapping = self.mapping.option(&format!("timeout: {timeout}"));
+        self
+    }
+
+    /// With one more route over the same topic, after the others; `with` is its lines, unindented.
+    pub(crate) fn route(mut self, method: &str, path: &str, with: &str) -> Self {
+        let with = format!("topic: {}\n{with}", self.topic);
+        self.mapping = self.mapping.route(&[(method, path)], &with);
+        self
+    }
+
+    /// The file's text.
+    pub(crate) fn yaml(&self) -> String {
+        self.mapping.yaml()
     }
 }

@@ -127,6 +127,15 @@ impl Response {
         value
     }
 
+    /// Asserts that this preference, and nothing else of the name, was applied (RFC 7240, section 3).
+    #[track_caller]
+    pub(crate) fn expect_applied(self, preference: &str) -> Self {
+        let applied = self.header("preference-applied").unwrap_or_default();
+        let mut applied = applied.split(',').map(str::trim);
+        assert!(applied.any(|one| one == preference), "{self:?}");
+        self
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

@@ -1,7 +1,9 @@
 //! Kafka clients that are not ours, so that the gateway is never judged by its own code: rskafka for records and
 //! offsets, and single requests of the `kafka-protocol` crate for what rskafka cannot do (topic configs, compression,
-//! transactions, who leads a partition).
+//! transactions, record headers as they are, who leads a partition).
 
+use super::link::{Answer, Link};
+use super::records::{self, Logged};
 use super::{PATIENCE, eventually};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::indexmap::IndexMap;
@@ -9,12 +11,10 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    CreateTopicsRequest, MetadataRequest, MetadataResponse, ProduceRequest, RequestHeader,
-    ResponseHeader, TopicName, TransactionalId,
+    CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, MetadataResponse, ProduceRequest,
+    TopicName, TransactionalId,
 };
-use kafka_protocol::protocol::{
-    Decodable, HeaderVersion, Request, StrBytes, encode_request_header_into_buffer,
-};
+use kafka_protocol::protocol::{Request, StrBytes};
 use kafka_protocol::records::{
     Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
@@ -23,8 +23,6 @@ use rskafka::chrono::DateTime;
 use rskafka::client::partition::{OffsetAt, PartitionClient, UnknownTopicHandling};
 use rskafka::client::{Client, ClientBuilder};
 use rskafka::record::RecordAndOffset;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::{Builder, Runtime};
 
@@ -101,6 +99,26 @@ impl Kafka {
                 self.leader(name, partition).map(drop)
             });
         }
+    }
+
+    /// Creates a topic anew: one of the name, perhaps left by an earlier run, is deleted first.
+    ///
+    /// # Panics
+    /// The broker refuses, or takes too long.
+    #[track_caller]
+    pub(crate) fn recreate_topic(&self, name: &str, partitions: i32) {
+        let request = DeleteTopicsRequest::default()
+            .with_topic_names(vec![TopicName(text(name))])
+            .with_timeout_ms(30_000);
+        let code = call(self.any_address(), 4, &request).responses[0].error_code;
+        assert!(
+            code == 0 || code == UNKNOWN_TOPIC_OR_PARTITION,
+            "delete {name}: error {code}"
+        );
+        eventually("the topic is gone", PATIENCE, || {
+            self.leader(name, 0).is_none().then_some(())
+        });
+        self.create_topic(name, partitions, 1, &[]);
     }
 
     /// The node that leads a partition and its address, if there is one now.
@@ -199,6 +217,62 @@ impl Kafka {
             .runtime
             .block_on(client.produce(vec![record], compression));
         produced.unwrap_or_else(|error| panic!("produce to {topic}/{partition}: {error}"));
+    }
+
+    /// Writes records as they are, headers in order, repeated and null, in one batch.
+    ///
+    /// # Panics
+    /// The broker does not store them.
+    #[track_caller]
+    pub(crate) fn append(&self, topic: &str, partition: i32, records: &[records::Record]) {
+        eventually("the records are stored", PATIENCE, || {
+            let code = self
+                .link(topic, partition)?
+                .append(topic, partition, records);
+            assert!(
+                code == 0 || code == UNKNOWN_TOPIC_OR_PARTITION,
+                "produce: error {code}"
+            );
+            (code == 0).then_some(())
+        });
+    }
+
+    /// All records of all partitions as they are, headers in order, repeated and null.
+    #[track_caller]
+    pub(crate) fn log(&self, topic: &str, partitions: i32) -> Vec<Logged> {
+        let mut logged = Vec::new();
+        for (partition, end) in (0..).zip(self.end_offsets(topic, partitions)) {
+            let mut offsets = vec![i64::MAX; usize::try_from(partition).expect("a partition")];
+            offsets.push(0);
+            let mut link = (self.link(topic, partition)).expect("the partition has a leader");
+            while offsets.last().is_some_and(|from| *from < end) {
+                let records = link.poll(topic, &offsets, Duration::from_millis(100));
+                if let (Some(last), Some(from)) = (records.last(), offsets.last_mut()) {
+                    *from = last.offset + 1;
+                }
+                logged.extend(records);
+            }
+        }
+        logged
+    }
+
+    /// Waits until the topic holds so many records, and returns them all.
+    ///
+    /// # Panics
+    /// It holds more, or there are not so many in time.
+    #[track_caller]
+    pub(crate) fn await_log(&self, topic: &str, partitions: i32, count: usize) -> Vec<Logged> {
+        let log = eventually(&format!("{topic} holds {count} records"), PATIENCE, || {
+            let log = self.log(topic, partitions);
+            (log.len() >= count).then_some(log)
+        });
+        assert_eq!(log.len(), count, "{log:?}");
+        log
+    }
+
+    fn link(&self, topic: &str, partition: i32) -> Option<Link> {
+        let (_, address) = self.leader(topic, partition)?;
+        Link::connect(&address).ok()
     }
 
     /// Writes a batch by the `kafka-protocol` crate.
@@ -312,28 +386,6 @@ pub(crate) fn call<R: Request>(address: &str, version: i16, request: &R) -> R::R
         .unwrap_or_else(|error| panic!("kafka request {} to {address}: {error}", R::KEY))
 }
 
-fn try_call<R: Request>(
-    address: &str,
-    version: i16,
-    request: &R,
-) -> Result<R::Response, Box<dyn std::error::Error>> {
-    let mut frame = BytesMut::new();
-    let header = RequestHeader::default()
-        .with_request_api_key(R::KEY)
-        .with_request_api_version(version)
-        .with_client_id(Some(text("e2e")));
-    encode_request_header_into_buffer(&mut frame, &header)?;
-    request.encode(&mut frame, version)?;
-
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(&[&u32::try_from(frame.len())?.to_be_bytes()[..], &frame].concat())?;
-    let mut length = [0; 4];
-    stream.read_exact(&mut length)?;
-    let mut answer = vec![0; usize::try_from(u32::from_be_bytes(length))?];
-    stream.read_exact(&mut answer)?;
-
-    let mut answer = Bytes::from(answer);
-    ResponseHeader::decode(&mut answer, R::Response::header_version(version))?;
-    Ok(R::Response::decode(&mut answer, version)?)
+fn try_call<R: Request>(address: &str, version: i16, request: &R) -> Answer<R> {
+    Link::connect(address)?.try_call(version, request)
 }

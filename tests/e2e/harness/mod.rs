@@ -10,11 +10,15 @@ pub(crate) mod config;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod kafka;
+pub(crate) mod link;
+pub(crate) mod records;
+pub(crate) mod replier;
+pub(crate) mod timing;
 pub(crate) mod tool;
 pub(crate) mod writers;
 
 use self::broker::Broker;
-use self::config::Crud;
+use self::config::{Crud, Mapping};
 use self::gateway::Gateway;
 use self::kafka::Kafka;
 use std::path::{Path, PathBuf};
@@ -53,6 +57,14 @@ impl Env {
         name
     }
 
+    /// Topics that no other case has, for requests, in one partition, and their replies.
+    pub(crate) fn correlated(&self, reply_partitions: i32) -> Correlated {
+        Correlated {
+            requests: self.topic(1, &[]),
+            replies: self.topic(reply_partitions, &[]),
+        }
+    }
+
     /// A gateway with the CRUD routes over `topic`, ready to answer.
     pub(crate) fn crud(&self, topic: &str) -> Gateway {
         self.gateway(&Crud::over(topic))
@@ -62,6 +74,17 @@ impl Env {
     pub(crate) fn gateway(&self, config: &Crud) -> Gateway {
         Gateway::start(&self.broker.bootstrap(), &config.yaml())
     }
+
+    /// A gateway with this mapping, ready to answer.
+    pub(crate) fn mapping(&self, mapping: &Mapping) -> Gateway {
+        Gateway::start(&self.broker.bootstrap(), &mapping.yaml())
+    }
+}
+
+/// The topics of a route that awaits replies.
+pub(crate) struct Correlated {
+    pub(crate) requests: String,
+    pub(crate) replies: String,
 }
 
 /// Asks until there is an answer.
