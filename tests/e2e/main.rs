@@ -111,6 +111,58 @@ on_both_brokers! {
             a_second_signal_ends_it_at_once,
             a_second_gateway_on_the_port_is_refused,
             a_gateway_takes_over_the_port_of_the_last_at_once;
+        examples:
+            events_are_stored_whatever_the_method,
+            the_cache_answers_with_the_tags_of_the_readme,
+            the_replying_script_answers;
+        sync:
+            a_request_is_answered_by_its_reply,
+            a_reply_decides_status_headers_and_body,
+            a_reply_cannot_break_the_framing_of_its_answer,
+            without_a_reply_it_is_504_in_time,
+            a_reply_after_the_504_is_not_the_next_answer,
+            a_key_may_come_from_the_body;
+        request_record:
+            it_has_the_headers_and_the_id_that_zilla_gives_it,
+            it_carries_the_headers_in_their_order,
+            a_delete_has_an_empty_value,
+            of_if_match_the_service_s_part_arrives,
+            overrides_come_between_the_reply_topic_and_the_id,
+            services_may_have_other_names_for_the_headers;
+        idempotency:
+            a_repeated_request_is_stored_once,
+            without_a_key_every_request_is_its_own,
+            a_repeat_is_known_to_other_instances_and_after_a_restart,
+            a_reply_that_came_while_nobody_listened_is_found,
+            twenty_repeats_at_once_are_stored_once,
+            an_exchange_outlives_the_client_that_began_it;
+        crossing:
+            four_hundred_at_once_each_get_their_own_answer,
+            pipelined_requests_are_answered_in_their_order,
+            of_several_replies_the_first_one_counts,
+            whoever_leaves_takes_nobody_s_answer,
+            routes_with_different_reply_topics_keep_apart;
+        asynchronous:
+            the_reply_is_fetched_later,
+            a_waiting_client_is_woken_by_the_reply,
+            preferences_come_in_every_form,
+            a_location_is_a_path_whatever_the_key_holds,
+            any_instance_knows_the_location,
+            a_repeated_submission_is_stored_once,
+            what_nobody_submitted_is_never_ready;
+        waiting:
+            a_missing_item_is_awaited,
+            a_wait_ends_in_time,
+            a_change_of_an_item_is_awaited,
+            a_change_of_the_collection_is_awaited,
+            no_cache_sees_what_another_client_has_just_stored,
+            waiting_clients_that_leave_disturb_nobody,
+            sigterm_ends_the_waiting;
+        conditional:
+            on_a_compacted_topic_a_tag_names_a_record,
+            the_etag_of_a_record_is_part_of_its_tag,
+            on_another_topic_a_tag_is_a_cursor,
+            filters_are_an_or_of_ands;
     }
     own: {
         outage:
