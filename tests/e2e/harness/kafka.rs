@@ -147,7 +147,9 @@ impl Kafka {
 
     fn metadata(&self, topic: &str) -> Option<MetadataResponse> {
         let wanted = MetadataRequestTopic::default().with_name(Some(TopicName(text(topic))));
-        let request = MetadataRequest::default().with_topics(Some(vec![wanted]));
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![wanted]))
+            .with_allow_auto_topic_creation(false);
         let mut addresses = self.bootstrap.split(',');
         addresses.find_map(|address| try_call(address, 8, &request).ok())
     }
