@@ -3,6 +3,7 @@
 //! Rule: exit code 0 when it did what it was asked, 2 when the configuration or the arguments are at fault, 1 for anything else; every error says what to do.
 
 mod embedded;
+mod metrics;
 mod start;
 mod topics;
 
@@ -41,6 +42,8 @@ enum Command {
     },
     /// Lists, creates and deletes topics.
     Topics(topics::TopicsArguments),
+    /// Prints what a running gateway has counted.
+    Metrics(metrics::MetricsArguments),
     /// Prints the version.
     Version,
 }
@@ -65,6 +68,9 @@ struct StartArguments {
     /// Where the embedded broker keeps its records. Default: in memory, gone with the process.
     #[arg(long, value_name = "DIR")]
     embedded_dir: Option<PathBuf>,
+    /// Writes a line for each request to standard output: time, client, method, path without its query, status, bytes, milliseconds, route.
+    #[arg(long)]
+    access_log: bool,
     /// Says more.
     #[arg(short, long)]
     verbose: bool,
@@ -76,6 +82,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Start(arguments) => start::run(&arguments),
         Command::Check { config } => check(&config),
         Command::Topics(arguments) => topics::run(&arguments),
+        Command::Metrics(arguments) => metrics::run(&arguments),
         Command::Version => {
             println!("sluice {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -7,7 +7,7 @@ use super::{
     environment, load_file, load_text, print_warnings,
 };
 use crate::config::Plan;
-use crate::gateway::{self, Listening, Options};
+use crate::gateway::{self, Addresses, Options};
 use crate::observe::log;
 
 pub(super) fn run(arguments: &StartArguments) -> ExitCode {
@@ -58,8 +58,9 @@ pub(super) fn run(arguments: &StartArguments) -> ExitCode {
     let options = Options {
         cores: arguments.cores.clone().unwrap_or_default(),
         cache_bytes: arguments.cache_bytes,
+        access_log: arguments.access_log,
     };
-    let result = gateway::run(plan, &options, |listening| announce(listening, quickstart));
+    let result = gateway::run(plan, &options, |addresses| announce(addresses, quickstart));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
@@ -69,14 +70,17 @@ pub(super) fn run(arguments: &StartArguments) -> ExitCode {
     }
 }
 
-fn announce(listening: &[Listening], quickstart: bool) {
-    for listener in listening {
+fn announce(addresses: &Addresses, quickstart: bool) {
+    for listener in &addresses.listeners {
         println!(
             "{} listens on http://{}",
             listener.binding, listener.address
         );
     }
-    if quickstart && let Some(first) = listening.first() {
+    for url in &addresses.metrics {
+        println!("metrics on {url}");
+    }
+    if quickstart && let Some(first) = addresses.listeners.first() {
         let port = first.address.port();
         println!(
             "try:  curl -i -X PUT localhost:{port}/items/1 -H 'content-type: application/json' -d '{{\"name\":\"widget\"}}'"

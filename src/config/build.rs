@@ -23,6 +23,7 @@ pub(super) fn build(graph: &Graph, reached: &BTreeSet<usize>, report: &mut Repor
         clusters: Vec::new(),
         keys: Vec::new(),
         proxies: BTreeMap::new(),
+        route_count: 0,
     };
     builder.build(reached, report)
 }
@@ -44,6 +45,7 @@ struct Builder<'g> {
     /// The kafka client and tcp client that each cluster stands for.
     keys: Vec<(usize, usize)>,
     proxies: BTreeMap<usize, Arc<HttpKafka>>,
+    route_count: usize,
 }
 
 impl<'g> Builder<'g> {
@@ -70,7 +72,7 @@ impl<'g> Builder<'g> {
         let mut servers: BTreeMap<usize, Arc<HttpServer>> = BTreeMap::new();
         for index in 0..graph.bindings.len() {
             servers.extend(
-                self.http_server(index)
+                self.http_server(index, servers.len())
                     .map(|server| (index, Arc::new(server))),
             );
         }
@@ -128,7 +130,10 @@ impl<'g> Builder<'g> {
                 report.mistake(*at, path.as_str(), message);
             }
         }
+        let number = self.route_count;
+        self.route_count += 1;
         Some(HttpKafkaRoute {
+            number,
             when: route.when.clone(),
             with: with.clone(),
             cluster: cluster?,
@@ -198,6 +203,7 @@ impl<'g> Builder<'g> {
             servers: client.servers.clone(),
             bootstrap: Vec::new(),
             create: client.create.clone(),
+            tcp_client: self.graph.bindings[tcp].full_name(),
             connect_to: connect_to.clone(),
         });
         Ok(self.clusters.len() - 1)
@@ -223,7 +229,7 @@ impl<'g> Builder<'g> {
         topics
     }
 
-    fn http_server(&self, index: usize) -> Option<HttpServer> {
+    fn http_server(&self, index: usize, number: usize) -> Option<HttpServer> {
         let binding = &self.graph.bindings[index];
         let Kind::HttpServer(server) = &binding.kind else {
             return None;
@@ -241,6 +247,8 @@ impl<'g> Builder<'g> {
             namespace: binding.namespace.clone(),
             name: binding.name.clone(),
             overrides: server.overrides.clone(),
+            number,
+            metrics: binding.metrics,
             limits: server.limits,
             routes: server.routes.iter().filter_map(route).collect(),
         })
@@ -273,6 +281,7 @@ impl<'g> Builder<'g> {
             name: binding.name.clone(),
             host: server.host.clone(),
             ports: server.ports.clone(),
+            metrics: binding.metrics,
             routes: server.routes.iter().filter_map(route).collect(),
         })
     }

@@ -3,12 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use super::fields::{Fields, Item, Named};
+use super::metric::MetricSet;
 use super::mistake::{Report, Spot, suggestion};
 use super::node::{Node, Value};
+use super::plan::Telemetry;
 use super::shape::{Binding, Kind};
 use super::source::{Source, is_unresolved};
 use super::unsupported::{BINDING_TYPES, Choice, Place};
-use super::{http, http_kafka, kafka, tcp, units};
+use super::{http, http_kafka, kafka, tcp, telemetry, units};
 
 /// Binding types of which at least one kind is supported.
 const TYPES: [&str; 4] = ["tcp", "http", "http-kafka", "kafka"];
@@ -17,7 +19,7 @@ const TYPES: [&str; 4] = ["tcp", "http", "http-kafka", "kafka"];
 #[derive(Debug, Default)]
 pub(super) struct File {
     pub(super) bindings: Vec<Binding>,
-    pub(super) stdout_events: bool,
+    pub(super) telemetry: Telemetry,
 }
 
 /// Reads all documents.
@@ -39,27 +41,49 @@ pub(super) fn read(documents: &[Node], report: &mut Report) -> File {
             }
             Some(name)
         });
+        let declared = fields
+            .optional("telemetry")
+            .map_or_else(MetricSet::default, |item| {
+                telemetry::read(&item, &mut file.telemetry, report)
+            });
         if let Some(bindings) = fields
             .optional("bindings")
             .filter(|item| !item.node.is_empty())
         {
             for entry in bindings.entries(report) {
-                file.bindings
-                    .push(read_binding(&entry, name.unwrap_or_default(), report));
+                file.bindings.push(read_binding(
+                    &entry,
+                    name.unwrap_or_default(),
+                    declared,
+                    report,
+                ));
             }
-        }
-        if let Some(telemetry) = fields.optional("telemetry") {
-            file.stdout_events |= read_telemetry(&telemetry, report);
         }
         fields.finish(report);
     }
     file
 }
 
-fn read_binding(entry: &Named<'_>, namespace: &str, report: &mut Report) -> Binding {
+fn read_binding(
+    entry: &Named<'_>,
+    namespace: &str,
+    declared: MetricSet,
+    report: &mut Report,
+) -> Binding {
     entry.parsed_key(report, units::name);
     let mut fields = entry.item.fields(report, Place::Binding);
     let kind = read_kind(&mut fields, report);
+    let metrics = match kind {
+        Kind::TcpServer(_) | Kind::HttpServer(_) => {
+            telemetry::of_binding(&mut fields, declared, report)
+        }
+        Kind::TcpClient { .. }
+        | Kind::HttpKafka(_)
+        | Kind::CacheClient { .. }
+        | Kind::CacheServer { .. }
+        | Kind::KafkaClient(_)
+        | Kind::Refused => MetricSet::default(),
+    };
     if !matches!(kind, Kind::Refused) {
         fields.finish(report);
     }
@@ -68,6 +92,7 @@ fn read_binding(entry: &Named<'_>, namespace: &str, report: &mut Report) -> Bind
         name: entry.key.to_owned(),
         at: entry.key_at,
         path: entry.item.path.clone(),
+        metrics,
         kind,
     }
 }
@@ -115,26 +140,6 @@ fn read_kind(fields: &mut Fields<'_>, report: &mut Report) -> Kind {
     }
     let read = kind_item.and_then(|item| item.word(report, choice, kinds));
     read.map_or(Kind::Refused, |read| read(fields, report))
-}
-
-/// Whether an exporter writes events to the standard output.
-fn read_telemetry(item: &Item<'_>, report: &mut Report) -> bool {
-    let mut fields = item.fields(report, Place::Telemetry);
-    let mut stdout_events = false;
-    if let Some(exporters) = fields.optional("exporters") {
-        for entry in exporters.entries(report) {
-            let mut exporter = entry.item.fields(report, Place::Plain);
-            let known = exporter
-                .required(report, "type")
-                .and_then(|item| item.word(report, Choice::ExporterType, &[("stdout", ())]));
-            if known.is_some() {
-                stdout_events = true;
-                exporter.finish(report);
-            }
-        }
-    }
-    fields.finish(report);
-    stdout_events
 }
 
 /// Reports what no value may hold, wherever it stands: variables without a value, repeated keys, tags.

@@ -15,22 +15,25 @@ mod http;
 mod http_kafka;
 mod kafka;
 mod link;
+mod metric;
 mod mistake;
 mod node;
 mod plan;
 mod shape;
 mod source;
 mod tcp;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod units;
 mod unsupported;
 
+pub use metric::{MetricSet, MetricShape, ZillaMetric};
 pub use mistake::{Mistake, Warning};
 pub use plan::{
     Acks, AsyncHeader, Cidr, Cluster, Correlation, CreateTopic, Filter, HttpKafka, HttpKafkaRoute,
-    HttpLimits, HttpRoute, HttpServer, Listener, ListenerRoute, ListenerWhen, Plan, Reply, When,
-    With,
+    HttpLimits, HttpRoute, HttpServer, Listener, ListenerRoute, ListenerWhen, Plan,
+    PrometheusEndpoint, Reply, Telemetry, When, With,
 };
 
 use fields::Item;
@@ -65,7 +68,7 @@ pub fn load(
     }
     let file::File {
         bindings,
-        stdout_events,
+        telemetry,
     } = file::read(&documents, &mut report);
     let link::Linked {
         listeners,
@@ -75,7 +78,7 @@ pub fn load(
     Ok(Plan {
         listeners,
         clusters,
-        stdout_events,
+        telemetry,
         warnings,
     })
 }

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::metric::MetricSet;
 use super::mistake::Warning;
 use crate::route::{HeaderPattern, LocationPattern, MethodPattern, PathTemplate, Template};
 
@@ -18,10 +19,32 @@ pub struct Plan {
     pub listeners: Vec<Listener>,
     /// The Kafka clusters that routes lead to.
     pub clusters: Vec<Cluster>,
-    /// Whether a `stdout` exporter asks for events.
-    pub stdout_events: bool,
+    /// Who is told what happens.
+    pub telemetry: Telemetry,
     /// What is odd in the file.
     pub warnings: Vec<Warning>,
+}
+
+/// What the exporters of all namespaces come down to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Names and values that describe this process.
+    pub attributes: Vec<(String, String)>,
+    /// Whether a `stdout` exporter asks for events.
+    pub stdout_events: bool,
+    /// Where metrics can be asked for.
+    pub prometheus: Vec<PrometheusEndpoint>,
+}
+
+/// An address on which a `prometheus` exporter answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrometheusEndpoint {
+    /// The name or address to listen on; own option `host`.
+    pub host: String,
+    /// The port; 0 is the system's choice.
+    pub port: u16,
+    /// The path, from `/`.
+    pub path: String,
 }
 
 /// A `tcp` server.
@@ -35,6 +58,8 @@ pub struct Listener {
     pub host: String,
     /// The ports, each once; 0 is the system's choice, and the only one that may stand in several listeners.
     pub ports: Vec<u16>,
+    /// The metrics under Zilla's names that it has.
+    pub metrics: MetricSet,
     /// First match wins; a connection that matches none is closed.
     pub routes: Vec<ListenerRoute>,
 }
@@ -123,6 +148,10 @@ pub struct HttpServer {
     pub name: String,
     /// Headers (lower case) put into every request before routing on is done by the exit.
     pub overrides: Vec<(String, String)>,
+    /// Its place among all http servers of the plan, from 0.
+    pub number: usize,
+    /// The metrics under Zilla's names that it has.
+    pub metrics: MetricSet,
     /// What a connection may cost.
     pub limits: HttpLimits,
     /// First match wins; a request that matches none is 404.
@@ -221,6 +250,8 @@ impl Default for Correlation {
 /// A route of an `http-kafka` proxy.
 #[derive(Clone, Debug)]
 pub struct HttpKafkaRoute {
+    /// Its place among the routes of all proxies of the plan, from 0.
+    pub number: usize,
     /// One of these must match; empty: always.
     pub when: Vec<When>,
     /// What to do with its requests.
@@ -331,6 +362,8 @@ pub struct Cluster {
     pub bootstrap: Vec<String>,
     /// Topics to create at the start if they are missing; own option `options.create`.
     pub create: Vec<CreateTopic>,
+    /// The tcp client that connects to it, as `namespace:name`.
+    pub tcp_client: String,
     /// The host and port to connect to in place of every broker's own, if the tcp client has options.
     pub connect_to: Option<(String, u16)>,
 }

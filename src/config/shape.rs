@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::fields::{Fields, Item};
+use super::metric::MetricSet;
 use super::mistake::{At, Report};
 use super::plan::{Cidr, Correlation, CreateTopic, HttpLimits, When, With};
 use crate::route::{Glob, HeaderPattern};
@@ -17,6 +18,7 @@ pub(super) struct Binding {
     pub(super) name: String,
     pub(super) at: At,
     pub(super) path: String,
+    pub(super) metrics: MetricSet,
     pub(super) kind: Kind,
 }
 

@@ -137,7 +137,8 @@ fn with_key(place: Place, key: &str) -> String {
     match place {
         Place::Plain => panic!("a plain place has no such keys"),
         Place::File => flow("name: example", "name: example\n@"),
-        Place::Telemetry => flow("name: example", "name: example\ntelemetry: {@}"),
+        Place::Telemetry => panic!("everything known is supported there"),
+        Place::BindingTelemetry => flow("exit: http\n", "telemetry: {@}\n    exit: http\n"),
         Place::Binding => flow("kind: proxy", "kind: proxy\n    @"),
         Place::TcpClient => flow(
             "    type: tcp\n    kind: client",
@@ -182,6 +183,10 @@ fn with_word(choice: Choice, word: &str) -> String {
             "name: example",
             "name: example\ntelemetry: {exporters: {a: {type: @}}}",
         ),
+        Choice::EndpointScheme => flow(
+            "name: example",
+            "name: example\ntelemetry: {exporters: {a: {type: prometheus, options: {endpoints: [{scheme: @, port: 7190}]}}}}",
+        ),
         Choice::AccessControlPolicy => flow(
             "exit: mapping",
             "options: {access-control: {policy: @}}\n    exit: mapping",
@@ -219,6 +224,14 @@ fn every_entry_of_the_not_yet_tables_is_refused_as_such() {
             );
         }
     }
+    for name in unsupported::METRICS {
+        let telemetry = format!("name: example\ntelemetry: {{metrics: [{name}]}}");
+        let refused = refusal(&edited(&[("name: example", &telemetry)]));
+        assert!(
+            refused.ends_with(&format!("metrics[0]: `{name}` is not supported yet\n")),
+            "{refused}"
+        );
+    }
     for name in unsupported::BINDING_TYPES {
         let refused = refusal(&edited(&[("type: http\n", &format!("type: {name}\n"))]));
         assert!(
@@ -242,7 +255,7 @@ fn an_unsupported_key_that_asks_for_nothing_is_no_mistake() {
 fn the_defaults_are_in_the_plan() {
     let plan = plan(SMALL);
     assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
-    assert!(!plan.stdout_events);
+    assert_eq!(plan.telemetry, Telemetry::default());
     let listener = &plan.listeners[0];
     assert_eq!(
         (listener.namespace.as_str(), listener.name.as_str()),
@@ -330,7 +343,7 @@ fn the_options_are_in_the_plan() {
         ),
         ("    type: tcp\n    kind: client", "    type: tcp\n    kind: client\n    options: {host: proxy, port: 9999}"),
     ]));
-    assert!(plan.stdout_events);
+    assert!(plan.telemetry.stdout_events);
     assert_eq!(plan.listeners[0].ports, [0, 8001, 8002, 8003, 9000]);
     let server = plan.listeners[0]
         .route("::1".parse().unwrap(), 8002)
@@ -561,6 +574,57 @@ fn what_no_listener_leads_to_starts_nothing() {
     let lonely = load("zilla.yaml", &lonely, &env).unwrap();
     assert!(lonely.clusters[0].bootstrap.is_empty());
     assert_eq!(lonely.warnings.len(), 1);
+}
+
+#[test]
+fn telemetry_is_in_the_plan() {
+    let plan = plan(&edited(&[
+        (
+            "name: example",
+            "name: example
+telemetry:
+  attributes: {service.name: gateway}
+  metrics: [stream.opens.received, http.request.size, http.duration]
+  exporters:
+    one: {type: prometheus, options: {endpoints: [{scheme: http, port: 7190, path: /m}, {host: '::1', port: 0}]}}",
+        ),
+        (
+            "exit: mapping",
+            "telemetry: {metrics: [http.*]}\n    exit: mapping",
+        ),
+    ]));
+    let telemetry = &plan.telemetry;
+    assert_eq!(
+        telemetry.attributes,
+        [("service.name".to_owned(), "gateway".to_owned())]
+    );
+    let endpoint = |host: &str, port, path: &str| PrometheusEndpoint {
+        host: host.into(),
+        port,
+        path: path.into(),
+    };
+    assert_eq!(
+        telemetry.prometheus,
+        [
+            endpoint("0.0.0.0", 7190, "/m"),
+            endpoint("::1", 0, "/metrics")
+        ]
+    );
+    let listener = &plan.listeners[0];
+    let names = |set: MetricSet| set.iter().map(ZillaMetric::name).collect::<Vec<_>>();
+    assert_eq!(
+        names(listener.metrics),
+        [
+            "stream.opens.received",
+            "http.request.size",
+            "http.duration"
+        ],
+        "a binding that says nothing has all of them"
+    );
+    assert_eq!(
+        names(listener.routes[0].exit.metrics),
+        ["http.request.size", "http.duration"]
+    );
 }
 
 #[test]

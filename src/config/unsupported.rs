@@ -10,6 +10,7 @@ pub(super) enum Place {
     Plain,
     File,
     Telemetry,
+    BindingTelemetry,
     Binding,
     TcpClient,
     Route,
@@ -26,7 +27,7 @@ pub(super) enum Place {
 /// Keys that are refused as not supported yet.
 pub(super) const KEYS: &[(Place, &[&str])] = &[
     (Place::File, &["vaults", "guards", "catalogs", "stores"]),
-    (Place::Telemetry, &["attributes", "metrics"]),
+    (Place::BindingTelemetry, &["attributes"]),
     (Place::Binding, &["vault", "catalog", "entry", "telemetry"]),
     (
         Place::TcpClient,
@@ -49,6 +50,7 @@ pub(super) enum Choice {
     /// Everything known is supported.
     Plain,
     ExporterType,
+    EndpointScheme,
     AccessControlPolicy,
     DefaultOffset,
     DeltaType,
@@ -57,11 +59,25 @@ pub(super) enum Choice {
 
 /// Words that are refused as not supported yet.
 pub(super) const WORDS: &[(Choice, &[&str])] = &[
-    (Choice::ExporterType, &["prometheus", "otlp"]),
+    (Choice::ExporterType, &["otlp"]),
+    (Choice::EndpointScheme, &["https"]),
     (Choice::AccessControlPolicy, &["cross-origin"]),
     (Choice::DefaultOffset, &["live"]),
     (Choice::DeltaType, &["json_patch"]),
     (Choice::HttpKind, &["client"]),
+];
+
+/// Metrics that are refused as not supported yet.
+pub(super) const METRICS: &[&str] = &[
+    "grpc.request.size",
+    "grpc.response.size",
+    "grpc.duration",
+    "grpc.active.requests",
+    "grpc.requests.per.rpc",
+    "grpc.responses.per.rpc",
+    "engine.workers.utilization",
+    "engine.workers.count",
+    "engine.workers.capacity",
 ];
 
 /// Binding types that are refused as not supported yet, with all their kinds.

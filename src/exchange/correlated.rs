@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::error::RequestError;
+use crate::exchange::applied_error;
 use crate::http::{Body, ResponseHead};
 use crate::kafka::correlation::{Place, Reply, ReplyFault, Verdict, Wants};
 use crate::kafka::producer::ProduceFault;
@@ -110,6 +111,12 @@ impl Correlated {
         self.deadline
     }
 
+    /// The gateway is ending: what may come at any time is waited for until `until` at most, what the client would wait for no longer at all.
+    pub fn handle_drain(&mut self, now: Instant, until: Instant) {
+        let is_patient = self.kind != Kind::Status || self.wait.is_none();
+        self.deadline = self.deadline.min(if is_patient { until } else { now });
+    }
+
     /// Takes what the shard says.
     pub fn handle_verdict(&mut self, verdict: Verdict) -> Next {
         match (self.kind, verdict) {
@@ -150,7 +157,8 @@ impl Correlated {
         match (self.kind, self.wait) {
             (Kind::Status, Some(_)) => self.accept(),
             (Kind::Status, None) => Next::Fail(self.unknown()),
-            (Kind::Sync, _) => Next::Fail(RequestError::NoReply),
+            (Kind::Sync, None) => Next::Fail(RequestError::NoReply),
+            (Kind::Sync, Some(wait)) => Next::Answer(applied_error(&RequestError::NoReply, wait)),
             (Kind::Submit, _) => Next::Fail(RequestError::Produce(ProduceFault::OutcomeUnknown)),
         }
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::error::RequestError;
+use crate::exchange::applied_error;
 use crate::kafka::error_code::ErrorCode;
 use crate::mapping::http_kafka::fetch::Answer;
 use crate::mapping::prefer::applied_wait;
@@ -91,6 +92,7 @@ pub struct Reading {
     wait: Option<Duration>,
     is_conditional: bool,
     since: Instant,
+    is_draining: bool,
 }
 
 impl Reading {
@@ -110,6 +112,7 @@ impl Reading {
             wait,
             is_conditional,
             since,
+            is_draining: false,
         }
     }
 
@@ -121,6 +124,11 @@ impl Reading {
     /// Whether it waits because the client asked for it, not because something is missing.
     pub fn is_waiting(&self) -> bool {
         self.wait.is_some()
+    }
+
+    /// The gateway is ending: nobody waits for a change any more.
+    pub fn handle_drain(&mut self) {
+        self.is_draining = true;
     }
 
     /// Takes how far the topic is opened; `None`: it is open, ask the cache.
@@ -165,9 +173,7 @@ impl Reading {
             // What was acknowledged and is not read yet must not pass for missing.
             CacheAnswer::NotFound if behind != Behind::Nothing => Next::Fail(self.warming()),
             CacheAnswer::NotFound if self.is_conditional => Next::Fail(RequestError::NotFound),
-            CacheAnswer::NotFound => self
-                .wait_for_change(now)
-                .unwrap_or(Next::Fail(RequestError::NotFound)),
+            CacheAnswer::NotFound => self.wait_for_change(now).unwrap_or_else(|| self.missing()),
             CacheAnswer::Warming if now < self.warm_until() => Next::WaitUntil(self.warm_until()),
             CacheAnswer::Warming => Next::Fail(self.warming()),
             CacheAnswer::TooMany => Next::Fail(RequestError::CollectionsOverloaded {
@@ -183,7 +189,14 @@ impl Reading {
 
     fn wait_for_change<C>(&self, now: Instant) -> Option<Next<C>> {
         let until = self.since + self.wait?;
-        (now < until).then_some(Next::WaitForChange(until))
+        (now < until && !self.is_draining).then_some(Next::WaitForChange(until))
+    }
+
+    fn missing<C>(&self) -> Next<C> {
+        match self.wait {
+            Some(wait) => Next::Answer(applied_error(&RequestError::NotFound, wait)),
+            None => Next::Fail(RequestError::NotFound),
+        }
     }
 
     fn warm_until(&self) -> Instant {

@@ -17,6 +17,9 @@ use crate::kafka::topics::floors::FloorsOfCore;
 use crate::kafka::topics::{CacheMessage, Topics, TopicsParts};
 use crate::net::accept;
 use crate::net::service::Service;
+use crate::observe::metrics::family::Metric;
+use crate::observe::metrics::snapshot::{Series, Snapshot};
+use crate::observe::{ClusterWatch, CoreWatch};
 use crate::runtime::net::Listener;
 use crate::runtime::notify::Notify;
 use crate::runtime::placement::CoreId;
@@ -42,22 +45,32 @@ pub(super) async fn run(
     sockets: Vec<CoreSocket>,
     ready: mpsc::Sender<()>,
 ) {
-    let clients = clients(&start, &shared);
+    let watch = CoreWatch::new(&shared.watch);
+    let clients = clients(&start, &shared, &watch);
     let topics = topics(&start, &shared, &clients);
     let replies = replies(&start, &shared, &clients);
     let signals = Rc::new(Signals::default());
     runtime::spawn(pump(
         start.id,
         shared.clone(),
-        topics.clone(),
-        replies.clone(),
-        signals.clone(),
+        Parts {
+            topics: topics.clone(),
+            replies: replies.clone(),
+            signals: signals.clone(),
+            watch: watch.clone(),
+        },
     ));
     prepare(&start, &shared, &clients, &topics, &signals).await;
     for (cluster, topic) in startup::reply_topics(&shared.plan) {
         replies[cluster].open(&topic);
     }
-    let service = Service::new(start.deadlines.clone(), clients.clone(), topics, replies);
+    let service = Service::new(
+        start.deadlines.clone(),
+        clients.clone(),
+        topics,
+        replies,
+        watch,
+    );
     let stops: Vec<Rc<Notify>> = sockets
         .into_iter()
         .filter_map(|socket| listen(socket, &shared, &service))
@@ -73,9 +86,9 @@ pub(super) async fn run(
     drain(&start, &service, &clients).await;
 }
 
-fn clients(start: &CoreStart, shared: &Arc<Shared>) -> Vec<Client> {
+fn clients(start: &CoreStart, shared: &Arc<Shared>, watch: &Rc<CoreWatch>) -> Vec<Client> {
     let clusters = shared.plan.clusters.iter().zip(&shared.floors);
-    let client = |(cluster, floors): (&crate::config::Cluster, &Arc<_>)| {
+    let client = |(number, (cluster, floors)): (usize, (&crate::config::Cluster, &Arc<_>))| {
         let servers = cluster
             .connect_to
             .clone()
@@ -90,9 +103,10 @@ fn clients(start: &CoreStart, shared: &Arc<Shared>) -> Vec<Client> {
             start.id.0 as u64,
             start.deadlines.clone(),
             on_acked,
+            ClusterWatch::new(watch.clone(), number),
         )
     };
-    clusters.map(client).collect()
+    clusters.enumerate().map(client).collect()
 }
 
 fn topics(start: &CoreStart, shared: &Arc<Shared>, clients: &[Client]) -> Vec<Topics> {
@@ -144,42 +158,72 @@ fn replies(start: &CoreStart, shared: &Arc<Shared>, clients: &[Client]) -> Vec<R
 }
 
 /// Hands out what other cores and the helper send.
-async fn pump(
-    id: CoreId,
-    shared: Arc<Shared>,
-    topics: Vec<Topics>,
-    replies: Vec<Replies>,
-    signals: Rc<Signals>,
-) {
+async fn pump(id: CoreId, shared: Arc<Shared>, parts: Parts) {
     let mailbox = &shared.mailboxes[id.0];
+    let dispatch = |message| parts.dispatch(message, id, mailbox.len());
     loop {
         let first = std::future::poll_fn(|context| mailbox.poll_take(context)).await;
-        dispatch(first, &topics, &replies, &signals);
+        dispatch(first);
         for _ in 1..MESSAGES_PER_TURN {
             let Some(message) = mailbox.take() else { break };
-            dispatch(message, &topics, &replies, &signals);
+            dispatch(message);
         }
         runtime::yield_now().await;
     }
 }
 
-fn dispatch(message: CoreMessage, topics: &[Topics], replies: &[Replies], signals: &Signals) {
-    match message {
-        CoreMessage::Drain => {
-            signals.draining.set(true);
-            signals.drain.notify();
+/// Whom messages are for.
+struct Parts {
+    topics: Vec<Topics>,
+    replies: Vec<Replies>,
+    signals: Rc<Signals>,
+    watch: Rc<CoreWatch>,
+}
+
+impl Parts {
+    /// Passes a message on. `waiting`: how many wait behind it.
+    fn dispatch(&self, message: CoreMessage, id: CoreId, waiting: usize) {
+        match message {
+            CoreMessage::Drain => {
+                self.signals.draining.set(true);
+                self.signals.drain.notify();
+            }
+            CoreMessage::TopicsCreated => self.signals.topics_created.notify(),
+            CoreMessage::Cache(message) => {
+                if let Some(topics) = self.topics.get(message.cluster()) {
+                    topics.handle_message(message);
+                }
+            }
+            CoreMessage::Replies { cluster, message } => {
+                if let Some(replies) = self.replies.get(cluster) {
+                    replies.handle_message(message);
+                }
+            }
+            // Whoever asked may have given up waiting.
+            CoreMessage::Report(answer) => drop(answer.send(self.report(id, waiting))),
         }
-        CoreMessage::TopicsCreated => signals.topics_created.notify(),
-        CoreMessage::Cache(message) => {
-            if let Some(topics) = topics.get(message.cluster()) {
-                topics.handle_message(message);
+    }
+
+    fn report(&self, id: CoreId, waiting: usize) -> Snapshot {
+        let mut report = self.watch.metrics.snapshot();
+        let waiting = waiting as u64;
+        report.number(Metric::InboxDepth, Series::Core(id.0), waiting);
+        for (cluster, topics) in self.topics.iter().enumerate() {
+            let (used, limit) = (topics.cached_bytes() as u64, topics.budget_bytes() as u64);
+            report.number(Metric::CacheBytes, Series::Process, used);
+            report.number(Metric::CacheLimitBytes, Series::Process, limit);
+            for (topic, lag) in topics.lags() {
+                report.number(Metric::FetchLag, Series::Topic { cluster, topic }, lag);
             }
         }
-        CoreMessage::Replies { cluster, message } => {
-            if let Some(replies) = replies.get(cluster) {
-                replies.handle_message(message);
-            }
+        for (topics, replies) in self.topics.iter().zip(&self.replies) {
+            let waiters = (topics.waiters() + replies.waiters()) as u64;
+            report.number(Metric::Waiters, Series::Process, waiters);
+            let (open, known) = (replies.exchanges_open(), replies.replies_known());
+            report.number(Metric::Exchanges, Series::Process, open as u64);
+            report.number(Metric::RepliesKnown, Series::Process, known as u64);
         }
+        report
     }
 }
 
@@ -253,7 +297,7 @@ fn listen(
     runtime::spawn(async move {
         stopped
             .notified()
-            .or(accept::run(listener, plan, port, service))
+            .or(accept::run(listener, plan, (index, port), service))
             .await;
     });
     Some(stop)

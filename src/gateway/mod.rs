@@ -1,6 +1,7 @@
 //! Putting the process together: sockets, mailboxes, one core after the other, and taking it apart again.
 
 mod core;
+mod scrape;
 mod startup;
 
 use std::fmt;
@@ -11,11 +12,16 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use socket2::Socket;
+use tokio::sync::oneshot;
 
-use crate::config::Plan;
+use crate::config::{Plan, PrometheusEndpoint};
 use crate::kafka::replies::ReplyMessage;
 use crate::kafka::topics::CacheMessage;
 use crate::kafka::topics::floors::Floors;
+use crate::observe::Watch;
+use crate::observe::lines::Lines;
+use crate::observe::metrics::names::Names;
+use crate::observe::metrics::snapshot::Snapshot;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::net::{bind, resolve_blocking};
 use crate::runtime::placement::CoreSet;
@@ -36,6 +42,8 @@ pub enum CoreMessage {
     Drain,
     /// The topics of `options.create` are there, or cannot be made. From core 0, in the control queue: one per core.
     TopicsCreated,
+    /// Answer with a copy of your figures. From the helper thread, in the data queue. Refused: the scrape goes on without this core and says so.
+    Report(oneshot::Sender<Snapshot>),
     /// Cached partitions: see [`CacheMessage`]. In the data queue.
     Cache(CacheMessage),
     /// Replies and who waits for them: see [`ReplyMessage`]. In the data queue.
@@ -54,6 +62,8 @@ pub struct Options {
     pub cores: CoreSet,
     /// Bytes of cached chunks on each core; by default a quarter of the memory over all cores.
     pub cache_bytes: Option<usize>,
+    /// Whether each request is written to standard output.
+    pub access_log: bool,
 }
 
 /// Why the gateway did not start.
@@ -112,6 +122,15 @@ pub struct Listening {
     pub address: SocketAddr,
 }
 
+/// All that the process listens on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// The tcp servers.
+    pub listeners: Vec<Listening>,
+    /// The URLs of the `prometheus` exporters.
+    pub metrics: Vec<String>,
+}
+
 /// What one core gets to listen on: the listener's index in the plan, the port as configured, the socket.
 type CoreSocket = (usize, u16, Socket);
 
@@ -123,10 +142,13 @@ type CoreSocket = (usize, u16, Socket);
 pub fn run(
     plan: Plan,
     options: &Options,
-    on_ready: impl FnOnce(&[Listening]),
+    on_ready: impl FnOnce(&Addresses),
 ) -> Result<(), GatewayFault> {
     let cores = runtime::core_count(&options.cores);
-    let (listening, sockets) = bind_all(&plan, cores)?;
+    let (listeners, sockets) = bind_all(&plan, cores)?;
+    let (metrics, endpoints) = bind_endpoints(&plan.telemetry.prometheus)?;
+    let watch = watch(&plan, options).map_err(GatewayFault::Helper)?;
+    let events = watch.events();
     let shared = Arc::new(startup::Shared {
         floors: plan
             .clusters
@@ -139,6 +161,7 @@ pub fn run(
         cache_bytes: options
             .cache_bytes
             .unwrap_or_else(|| startup::default_cache_bytes(cores)),
+        watch,
         plan,
     });
     let (ready, wait_ready) = mpsc::channel();
@@ -152,7 +175,7 @@ pub fn run(
         .collect();
     drop(ready);
     let mailboxes = shared.clone();
-    helper::watch_signals(move |count| {
+    let on_signal = move |count| {
         if count > 1 {
             // Told twice: the operator does not want to wait for what is in flight.
             std::process::exit(1);
@@ -160,13 +183,72 @@ pub fn run(
         for mailbox in &mailboxes.mailboxes {
             mailbox.send_control(CoreMessage::Drain);
         }
-    })
-    .map_err(GatewayFault::Helper)?;
+    };
+    let scraped = shared.clone();
+    helper::start(on_signal, move || scrape::start(endpoints, &scraped))
+        .map_err(GatewayFault::Helper)?;
     let running = runtime::start_cores(&options.cores, mains).map_err(GatewayFault::Start)?;
     if all_ready(&wait_ready, cores) {
-        on_ready(&listening);
+        on_ready(&Addresses { listeners, metrics });
+        if let Some(events) = &events {
+            events.engine_started(runtime::unix_now());
+        }
     }
-    running.join().map_err(GatewayFault::Core)
+    let ended = running.join().map_err(GatewayFault::Core);
+    if let Some(events) = &events {
+        events.engine_stopped(runtime::unix_now());
+    }
+    shared.watch.flush();
+    ended
+}
+
+/// Who is told what: one queue for events and accesses, if anybody wants either.
+fn watch(plan: &Plan, options: &Options) -> io::Result<Watch> {
+    let wants_events = plan.telemetry.stdout_events;
+    let lines = (wants_events || options.access_log)
+        .then(Lines::start)
+        .transpose()?;
+    Ok(Watch {
+        names: Arc::new(Names::new(plan)),
+        events: lines.clone().filter(|_| wants_events),
+        accesses: lines.filter(|_| options.access_log),
+    })
+}
+
+/// Binds the addresses of the `prometheus` exporters.
+fn bind_endpoints(
+    endpoints: &[PrometheusEndpoint],
+) -> Result<(Vec<String>, Vec<scrape::Endpoint>), GatewayFault> {
+    let mut urls = Vec::new();
+    let mut bound = Vec::new();
+    for endpoint in endpoints {
+        let (address, sockets) = bind_one(&endpoint.host, endpoint.port, 1)?;
+        urls.push(format!("http://{address}{}", endpoint.path));
+        bound.extend(sockets.into_iter().map(|socket| scrape::Endpoint {
+            socket,
+            path: endpoint.path.clone(),
+        }));
+    }
+    Ok((urls, bound))
+}
+
+/// Binds the first address of a name, once per core.
+fn bind_one(
+    host: &str,
+    port: u16,
+    cores: usize,
+) -> Result<(SocketAddr, Vec<Socket>), GatewayFault> {
+    let fault = |error| GatewayFault::Listen {
+        address: format!("{host}:{port}"),
+        error,
+    };
+    let addresses = resolve_blocking(host, port).map_err(fault)?;
+    let address = addresses
+        .first()
+        .copied()
+        .ok_or_else(|| fault(io::ErrorKind::NotFound.into()))?;
+    let bound = bind(address, cores).map_err(fault)?;
+    Ok((bound.address, bound.sockets))
 }
 
 /// Waits until every core listens; false when one ended before.
@@ -195,21 +277,12 @@ fn bind_all(
     let mut sockets: Vec<Vec<CoreSocket>> = (0..cores).map(|_| Vec::new()).collect();
     for (index, listener) in plan.listeners.iter().enumerate() {
         for port in &listener.ports {
-            let fault = |error| GatewayFault::Listen {
-                address: format!("{}:{port}", listener.host),
-                error,
-            };
-            let addresses = resolve_blocking(&listener.host, *port).map_err(fault)?;
-            let address = addresses
-                .first()
-                .copied()
-                .ok_or_else(|| fault(io::ErrorKind::NotFound.into()))?;
-            let bound = bind(address, cores).map_err(fault)?;
+            let (address, bound) = bind_one(&listener.host, *port, cores)?;
             listening.push(Listening {
                 binding: listener.name.clone(),
-                address: bound.address,
+                address,
             });
-            for (core, socket) in sockets.iter_mut().zip(bound.sockets) {
+            for (core, socket) in sockets.iter_mut().zip(bound) {
                 core.push((index, *port, socket));
             }
         }

@@ -13,6 +13,7 @@ use crate::kafka::client::{Client, NewTopic};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::topics::floors::Floors;
 use crate::kafka::topics::{Interest, Topics};
+use crate::observe::Watch;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::notify::Notify;
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     /// One for each cluster.
     pub(super) floors: Vec<Arc<Floors>>,
     pub(super) cache_bytes: usize,
+    /// Who is told what.
+    pub(super) watch: Watch,
 }
 
 /// A quarter of the memory that the process may use, over all cores.

@@ -4,14 +4,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::http1;
-use super::service::{Service, count};
+use super::service::{Entry, Service};
 use crate::config::{HttpLimits, HttpServer, Listener as ListenerPlan};
 use crate::http::h1;
 use crate::runtime::net::{Listener, Stream};
 use crate::runtime::{self};
 
-/// Accepts for ever. `port` is the port as configured, which the plan's routes speak of.
-pub async fn run(listener: Listener, plan: ListenerPlan, port: u16, service: Rc<Service>) {
+/// Accepts for ever. `number` is the listener's place in the plan, `port` the port as configured, which the plan's routes speak of.
+pub async fn run(
+    listener: Listener,
+    plan: ListenerPlan,
+    (number, port): (usize, u16),
+    service: Rc<Service>,
+) {
     let limits: Vec<(Arc<HttpServer>, Rc<h1::Limits>)> = plan
         .routes
         .iter()
@@ -29,15 +34,16 @@ pub async fn run(listener: Listener, plan: ListenerPlan, port: u16, service: Rc<
         else {
             continue;
         };
-        start(stream, server.clone(), limits.clone(), &service);
+        if let Some(entry) = service.enter(number) {
+            start(stream, server.clone(), limits.clone(), entry);
+        }
     }
 }
 
-fn start(stream: Stream, server: Arc<HttpServer>, limits: Rc<h1::Limits>, service: &Rc<Service>) {
-    let Some(entry) = service.enter() else { return };
-    let service = service.clone();
+fn start(stream: Stream, server: Arc<HttpServer>, limits: Rc<h1::Limits>, entry: Entry) {
+    let service = entry.service.clone();
     runtime::spawn_contained(http1::serve(stream, server, limits, entry), move || {
-        count(&service.counters.panics);
+        service.watch.metrics.panics.increment();
         tracing::error!("a connection's task panicked; the connection is closed, the rest goes on");
     });
 }

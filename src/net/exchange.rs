@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 
 use super::collection::{Collection, CollectionStep, Refused};
-use super::service::{Service, count};
+use super::service::Service;
 use crate::clock::Instant;
 use crate::error::RequestError;
 use crate::exchange::correlated::{Correlated, Next};
@@ -258,6 +258,15 @@ impl Exchange {
                 }))
             }
         };
+    }
+
+    /// The gateway is ending: nobody is kept waiting for what may never come, and for replies until `until` at most.
+    pub(super) fn handle_drain(&mut self, now: Instant, until: Instant) {
+        match &mut self.state {
+            State::Waiting { machine, .. } => machine.handle_drain(now, until),
+            State::Reading(read) => read.machine.handle_drain(),
+            _ => {}
+        }
     }
 
     /// When to poll without being woken.
@@ -668,7 +677,7 @@ impl Read {
             return next;
         }
         if behind == Behind::Writes {
-            count(&service.counters.reads_behind);
+            service.watch.metrics.reads_behind.increment();
         }
         let view = topics.cached(&reader);
         let answer = if request.merge {
@@ -676,6 +685,14 @@ impl Read {
         } else {
             item_answer(request.single_beyond(&view, &self.searched_below))
         };
+        match &answer {
+            CacheAnswer::Found(_)
+            | CacheAnswer::Unchanged(_)
+            | CacheAnswer::Collection(_)
+            | CacheAnswer::NotFound => service.watch.metrics.cache_hits.increment(),
+            CacheAnswer::ItemNotCached => service.watch.metrics.cache_misses.increment(),
+            CacheAnswer::Warming | CacheAnswer::TooMany | CacheAnswer::CollectionNotCached => {}
+        }
         self.machine.handle_cache(answer, behind, now)
     }
 
@@ -699,7 +716,8 @@ impl Read {
                 let end = ticket.end(partition);
                 end.is_some_and(|end| topics.has_reached(reader, partition, end))
             };
-            if !partitions.clone().all(has_read) {
+            // All of them: others may put a key wherever they like.
+            if !(0..count).all(has_read) {
                 return Behind::Ends;
             }
         }

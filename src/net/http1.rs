@@ -3,25 +3,30 @@
 //! One task, polled when the socket is ready, when an exchange has something, and at deadlines; nothing is spawned per request.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::exchange::{Before, Exchange, Step};
-use super::service::{Entry, count};
+use super::service::Entry;
 use crate::clock::Instant;
 use crate::config::HttpServer;
 use crate::error::RequestError;
 use crate::http::h1::{Connection, Event, Limits};
-use crate::http::{ExchangeId, RequestBody, RequestHead, Scheme};
+use crate::http::{Body, ExchangeId, RequestBody, RequestHead, ResponseHead, Scheme};
 use crate::mapping::http_kafka::{self, Ids, Resolved};
+use crate::observe::RequestMeter;
 use crate::runtime::deadline::Deadline;
 use crate::runtime::net::Stream;
 use crate::runtime::{self};
 
+/// How long replies are still waited for when the gateway ends: less than a drain takes, so that the answer goes out.
+const REPLY_DRAIN_WAIT: Duration = Duration::from_secs(8);
 /// Turns of the loop in one poll, so that a client that sends without end does not keep the core to itself.
 const TURNS_MAX: usize = 16;
 
@@ -35,8 +40,12 @@ pub(super) async fn serve(
     let now = runtime::now();
     let deadline = entry.service.deadlines.deadline();
     let connection = Connection::new(limits, Scheme::Http, now);
+    // A system call that only the access log needs.
+    let wants_client = entry.service.watch.writes_accesses();
+    let client = wants_client.then(|| stream.peer_addr().ok()).flatten();
     let mut shell = Shell {
         stream,
+        client,
         server,
         connection,
         entry,
@@ -46,18 +55,30 @@ pub(super) async fn serve(
         is_drained: false,
     };
     std::future::poll_fn(|context| shell.poll(context)).await;
+    if shell.connection.fault().is_some() {
+        let metrics = &shell.entry.service.watch.metrics;
+        metrics.requests_malformed.increment();
+    }
 }
 
 struct Shell {
     stream: Stream,
+    client: Option<SocketAddr>,
     server: Arc<HttpServer>,
     connection: Connection,
     entry: Entry,
     /// In the order of the requests.
-    exchanges: VecDeque<(ExchangeId, Exchange)>,
+    exchanges: VecDeque<Open>,
     deadline: Deadline,
     is_shut: bool,
     is_drained: bool,
+}
+
+/// A request that is not answered in full.
+struct Open {
+    id: ExchangeId,
+    exchange: Exchange,
+    meter: RequestMeter,
 }
 
 impl Shell {
@@ -67,6 +88,9 @@ impl Shell {
         self.connection.set_date(self.entry.service.date(now));
         if self.entry.service.is_draining() && !self.is_drained {
             self.is_drained = true;
+            for open in &mut self.exchanges {
+                open.exchange.handle_drain(now, now + REPLY_DRAIN_WAIT);
+            }
             self.connection.drain(now);
         }
         for _ in 0..TURNS_MAX {
@@ -75,7 +99,7 @@ impl Shell {
             self.handle_events(now);
             self.poll_exchanges(context, now);
             match self.poll_write(context, now) {
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Err(_)) => return self.broken(),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
             if self.connection.is_closed() {
@@ -86,7 +110,7 @@ impl Shell {
                 let _ = Pin::new(&mut self.stream).poll_close(context);
             }
             let again = match self.poll_read(context, now) {
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Err(_)) => return self.broken(),
                 Poll::Ready(Ok(())) => true,
                 // What was written made room for more of an answer, and nothing else would wake us for it.
                 Poll::Pending => {
@@ -102,12 +126,17 @@ impl Shell {
         Poll::Pending
     }
 
+    fn broken(&self) -> Poll<()> {
+        self.entry.handle_broken();
+        Poll::Ready(())
+    }
+
     fn can_stream(&self) -> bool {
         self.connection.stream_room() > 0
             && self
                 .exchanges
                 .front()
-                .is_some_and(|(_, exchange)| exchange.is_streaming())
+                .is_some_and(|open| open.exchange.is_streaming())
     }
 
     fn handle_events(&mut self, now: Instant) {
@@ -116,17 +145,17 @@ impl Shell {
                 Event::Request { id, head, body } => self.handle_request(id, head, body, now),
                 Event::Data { id, bytes } => {
                     let service = &self.entry.service;
-                    let taken = self
-                        .exchanges
-                        .iter_mut()
-                        .find(|(open, _)| *open == id)
-                        .is_none_or(|(_, exchange)| exchange.handle_data(&bytes, service));
+                    let open = self.exchanges.iter_mut().find(|open| open.id == id);
+                    let taken = open.is_none_or(|open| {
+                        open.meter.handle_received(bytes.len());
+                        open.exchange.handle_data(&bytes, service)
+                    });
                     if !taken {
                         self.refuse(id, &RequestError::BodiesOverloaded, now);
                     }
                 }
                 Event::End { id } => self.handle_end(id, now),
-                Event::Aborted { id } => self.exchanges.retain(|(open, _)| *open != id),
+                Event::Aborted { id } => self.exchanges.retain(|open| open.id != id),
                 Event::HalfClosed => self.handle_half_closed(now),
             }
         }
@@ -139,15 +168,20 @@ impl Shell {
         body: RequestBody,
         now: Instant,
     ) {
-        count(&self.entry.service.counters.requests);
+        let watch = &self.entry.service.watch;
+        let mut meter = RequestMeter::begin(watch, self.server.number, &head, self.client, now);
         let whole = match &body {
-            RequestBody::Full(bytes) => Some(bytes),
+            RequestBody::Full(bytes) => {
+                meter.handle_received(bytes.len());
+                Some(bytes)
+            }
             RequestBody::Streaming { .. } => None,
         };
         let resolved = match self.resolve(&head, whole) {
             Ok(resolved) => resolved,
-            Err(error) => return self.respond_error(id, &error, now),
+            Err(error) => return self.respond_error(id, &error, meter, now),
         };
+        meter.set_route(resolved.route);
         let mut exchange = Exchange::new(resolved, now);
         match body {
             RequestBody::Full(bytes) => exchange.handle_body(bytes, &self.entry.service, now),
@@ -156,7 +190,11 @@ impl Shell {
                 self.connection.accept_body(id, now);
             }
         }
-        self.exchanges.push_back((id, exchange));
+        self.exchanges.push_back(Open {
+            id,
+            exchange,
+            meter,
+        });
     }
 
     fn resolve(
@@ -174,12 +212,11 @@ impl Shell {
 
     /// A body that came in pieces is whole.
     fn handle_end(&mut self, id: ExchangeId, now: Instant) {
-        let taken = self
-            .exchanges
-            .iter_mut()
-            .find(|(open, _)| *open == id)
-            .and_then(|(_, exchange)| exchange.take_body());
-        let Some((body, head)) = taken else { return };
+        let find = |open: &&mut Open| open.id == id;
+        let taken = self.exchanges.iter_mut().find(find);
+        let Some((body, head)) = taken.and_then(|open| open.exchange.take_body()) else {
+            return;
+        };
         let resolved = head
             .map(|head| self.resolve(&head, Some(&body)))
             .transpose();
@@ -188,25 +225,24 @@ impl Shell {
             Err(error) => return self.refuse(id, &error, now),
         };
         let service = &self.entry.service;
-        if let Some((_, exchange)) = self.exchanges.iter_mut().find(|(open, _)| *open == id) {
+        if let Some(open) = self.exchanges.iter_mut().find(find) {
             if let Some(resolved) = resolved {
-                exchange.set_resolved(resolved);
+                open.exchange.set_resolved(resolved);
             }
-            exchange.handle_body(body, service, now);
+            open.exchange.handle_body(body, service, now);
         }
     }
 
     /// The client sends no more. Whoever closes its sending half may still read what comes at once; but nobody is kept waiting for one that has most likely gone:
     /// the two cannot be told apart.
     fn handle_half_closed(&mut self, now: Instant) {
-        let waiting: Vec<ExchangeId> = self
+        let waiting = self
             .exchanges
             .iter()
-            .filter(|(_, exchange)| exchange.is_waiting())
-            .map(|(id, _)| *id)
-            .collect();
+            .filter(|open| open.exchange.is_waiting());
+        let waiting: Vec<ExchangeId> = waiting.map(|open| open.id).collect();
         for id in waiting {
-            self.exchanges.retain(|(open, _)| *open != id);
+            self.exchanges.retain(|open| open.id != id);
             self.connection.abort(id, now);
         }
     }
@@ -217,7 +253,12 @@ impl Shell {
         let mut index = 0;
         while index < self.exchanges.len() {
             let is_first = index == 0;
-            let (id, exchange) = &mut self.exchanges[index];
+            let Open {
+                id,
+                exchange,
+                meter,
+            } = &mut self.exchanges[index];
+            let id = *id;
             let room = if is_first {
                 self.connection.stream_room()
             } else {
@@ -236,31 +277,35 @@ impl Shell {
                     index += 1;
                 }
                 Step::Respond(answer) => {
-                    self.connection
-                        .respond(*id, &answer.head, &answer.body, now);
-                    self.exchanges.remove(index);
+                    if let Some(open) = self.exchanges.remove(index) {
+                        self.respond(id, &answer.head, &answer.body, open.meter, now);
+                    }
                 }
                 Step::Fail(error) => {
-                    let id = *id;
-                    self.exchanges.remove(index);
-                    self.respond_error(id, &error, now);
+                    if let Some(open) = self.exchanges.remove(index) {
+                        self.respond_error(id, &error, open.meter, now);
+                    }
                 }
                 Step::Begin(head) => {
-                    self.connection
-                        .respond(*id, &head, &crate::http::Body::Stream, now);
+                    meter.handle_answer(head.status);
+                    self.connection.respond(id, &head, &Body::Stream, now);
                 }
                 Step::Data(bytes) => {
-                    self.connection.send_data(*id, &bytes, now);
+                    meter.handle_sent(bytes.len());
+                    self.connection.send_data(id, &bytes, now);
                     // One piece a turn, so that others get theirs.
                     index += 1;
                 }
                 Step::Finish(bytes) => {
-                    self.connection.send_data(*id, &bytes, now);
-                    self.connection.finish(*id, now);
-                    self.exchanges.remove(index);
+                    meter.handle_sent(bytes.len());
+                    self.connection.send_data(id, &bytes, now);
+                    self.connection.finish(id, now);
+                    if let Some(open) = self.exchanges.remove(index) {
+                        open.meter.finish(now);
+                    }
                 }
                 Step::Abort => {
-                    self.connection.abort(*id, now);
+                    self.connection.abort(id, now);
                     self.exchanges.remove(index);
                 }
             }
@@ -268,19 +313,44 @@ impl Shell {
     }
 
     fn refuse(&mut self, id: ExchangeId, error: &RequestError, now: Instant) {
-        self.exchanges.retain(|(open, _)| *open != id);
-        self.respond_error(id, error, now);
+        let index = self.exchanges.iter().position(|open| open.id == id);
+        if let Some(open) = index.and_then(|index| self.exchanges.remove(index)) {
+            self.respond_error(id, error, open.meter, now);
+        }
     }
 
-    fn respond_error(&mut self, id: ExchangeId, error: &RequestError, now: Instant) {
+    fn respond_error(
+        &mut self,
+        id: ExchangeId,
+        error: &RequestError,
+        meter: RequestMeter,
+        now: Instant,
+    ) {
         let (head, body) = error.problem().into_response();
-        self.connection.respond(id, &head, &body, now);
+        self.respond(id, &head, &body, meter, now);
+    }
+
+    fn respond(
+        &mut self,
+        id: ExchangeId,
+        head: &ResponseHead,
+        body: &Body,
+        mut meter: RequestMeter,
+        now: Instant,
+    ) {
+        self.connection.respond(id, head, body, now);
+        meter.handle_answer(head.status);
+        if let Body::Full(bytes) = body {
+            meter.handle_sent(bytes.len());
+        }
+        meter.finish(now);
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<std::io::Result<()>> {
         while !self.connection.output().is_empty() {
             let count =
                 ready!(Pin::new(&mut self.stream).poll_write(context, self.connection.output()))?;
+            self.entry.handle_moved(0, count);
             self.connection.handle_written(count, now);
         }
         Poll::Ready(Ok(()))
@@ -296,6 +366,7 @@ impl Shell {
         if count == 0 {
             self.connection.handle_eof(now);
         } else {
+            self.entry.handle_moved(count, 0);
             self.connection.handle_input(&scratch[..count], now);
         }
         Poll::Ready(Ok(()))
@@ -306,7 +377,7 @@ impl Shell {
         let exchanges = self
             .exchanges
             .iter()
-            .filter_map(|(_, exchange)| exchange.poll_timeout())
+            .filter_map(|open| open.exchange.poll_timeout())
             .min();
         let at = self
             .connection

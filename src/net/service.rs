@@ -1,4 +1,4 @@
-//! What all HTTP connections of a core share: clients and topics, the clock's date, bounds and counters.
+//! What all HTTP connections of a core share: clients and topics, the clock's date, bounds and figures.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use crate::http::date::{DATE_LEN, imf_fixdate};
 use crate::kafka::client::Client;
 use crate::kafka::replies::Replies;
 use crate::kafka::topics::Topics;
+use crate::observe::CoreWatch;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::notify::Notify;
 use crate::runtime::{self};
@@ -19,29 +20,9 @@ const READ_BYTES: usize = 64 << 10;
 /// Connections of one core; beyond, new ones are closed at once.
 pub const CONNECTIONS_MAX: usize = 50_000;
 /// Bytes of request bodies under way on one core; beyond, 503.
-pub const BODY_BYTES_MAX: usize = 128 << 20;
+pub const BODY_BYTES_MAX: u64 = 128 << 20;
 /// How long a date is good for. Clients see it a little old at most.
 const DATE_AGE_MAX: Duration = Duration::from_millis(200);
-
-/// What this core has counted since the start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Requests whose head was read.
-    pub requests: Cell<u64>,
-    /// Connections accepted.
-    pub connections: Cell<u64>,
-    /// Connections closed at once because there were too many.
-    pub connections_refused: Cell<u64>,
-    /// Connections ended by a panic.
-    pub panics: Cell<u64>,
-    /// Reads that were answered before the cache had what this process had acknowledged.
-    pub reads_behind: Cell<u64>,
-}
-
-/// Adds one.
-pub fn count(counter: &Cell<u64>) {
-    counter.set(counter.get() + 1);
-}
 
 /// The core as its HTTP connections see it.
 #[derive(Debug)]
@@ -54,11 +35,10 @@ pub struct Service {
     pub topics: Vec<Topics>,
     /// The replies of each cluster of the plan.
     pub replies: Vec<Replies>,
-    /// What was counted.
-    pub counters: Counters,
+    /// What is counted and told.
+    pub watch: Rc<CoreWatch>,
     scratch: RefCell<Vec<u8>>,
     date: Cell<([u8; DATE_LEN], Instant)>,
-    body_bytes: Cell<usize>,
     draining: Cell<bool>,
     connections: RefCell<BTreeMap<u64, Rc<Notify>>>,
     next_connection: Cell<u64>,
@@ -72,16 +52,16 @@ impl Service {
         clients: Vec<Client>,
         topics: Vec<Topics>,
         replies: Vec<Replies>,
+        watch: Rc<CoreWatch>,
     ) -> Rc<Self> {
         Rc::new(Self {
             deadlines,
             clients,
             topics,
             replies,
-            counters: Counters::default(),
+            watch,
             scratch: RefCell::new(vec![0; READ_BYTES]),
             date: Cell::new((imf_fixdate(runtime::unix_now()), runtime::now())),
-            body_bytes: Cell::new(0),
             draining: Cell::new(false),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
@@ -107,27 +87,29 @@ impl Service {
 
     /// Takes room for body bytes; false when there is none.
     pub(super) fn charge_body(&self, bytes: usize) -> bool {
-        let total = self.body_bytes.get() + bytes;
-        if total > BODY_BYTES_MAX {
+        let under_way = &self.watch.metrics.body_bytes;
+        if under_way.value() + bytes as u64 > BODY_BYTES_MAX {
             return false;
         }
-        self.body_bytes.set(total);
+        under_way.add(bytes as u64);
         true
     }
 
     /// Gives room for body bytes back.
     pub(super) fn release_body(&self, bytes: usize) {
-        self.body_bytes
-            .set(self.body_bytes.get().saturating_sub(bytes));
+        self.watch.metrics.body_bytes.subtract(bytes as u64);
     }
 
-    /// Enters a connection; `None` when there are too many.
-    pub(super) fn enter(self: &Rc<Self>) -> Option<Entry> {
+    /// Enters a connection to the tcp server with this number; `None` when there are too many.
+    pub(super) fn enter(self: &Rc<Self>, listener: usize) -> Option<Entry> {
+        let metrics = &self.watch.metrics;
         if self.connections.borrow().len() >= CONNECTIONS_MAX {
-            count(&self.counters.connections_refused);
+            metrics.connections_refused.increment();
             return None;
         }
-        count(&self.counters.connections);
+        metrics.connections_accepted.increment();
+        metrics.connections.add(1);
+        metrics.connection_opened(listener);
         let id = self.next_connection.get();
         self.next_connection.set(id + 1);
         let notify = Rc::new(Notify::default());
@@ -136,6 +118,8 @@ impl Service {
             service: self.clone(),
             id,
             notify,
+            listener,
+            is_broken: Cell::new(false),
         })
     }
 
@@ -171,10 +155,28 @@ pub(super) struct Entry {
     pub(super) service: Rc<Service>,
     id: u64,
     pub(super) notify: Rc<Notify>,
+    listener: usize,
+    is_broken: Cell<bool>,
+}
+
+impl Entry {
+    /// Bytes went over the connection.
+    pub(super) fn handle_moved(&self, received: usize, sent: usize) {
+        let metrics = &self.service.watch.metrics;
+        metrics.connection_moved(self.listener, received, sent);
+    }
+
+    /// The connection does not end in order.
+    pub(super) fn handle_broken(&self) {
+        self.is_broken.set(true);
+    }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        let metrics = &self.service.watch.metrics;
+        metrics.connections.subtract(1);
+        metrics.connection_closed(self.listener, !self.is_broken.get());
         self.service.connections.borrow_mut().remove(&self.id);
         if self.service.is_draining() {
             self.service.emptied.notify();

@@ -74,6 +74,21 @@ struct Gap {
     literal: Box<[u8]>,
 }
 
+impl fmt::Display for Glob {
+    /// The text that it was compiled from.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&String::from_utf8_lossy(&self.prefix))?;
+        for gap in &self.gaps {
+            match &gap.name {
+                Some(name) => write!(formatter, "{{{name}}}")?,
+                None => formatter.write_str("*")?,
+            }
+            formatter.write_str(&String::from_utf8_lossy(&gap.literal))?;
+        }
+        Ok(())
+    }
+}
+
 impl Glob {
     /// Compiles `text`.
     ///

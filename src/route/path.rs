@@ -3,6 +3,7 @@
 //! Matched against a request path whose query is already cut off. Its one rule: matching allocates nothing.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::glob::{Braces, Glob, PatternFault};
 use super::percent::{self, Plus};
@@ -61,6 +62,13 @@ impl PathTemplate {
     }
 }
 
+impl fmt::Display for PathTemplate {
+    /// The text that it was compiled from.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.glob.fmt(formatter)
+    }
+}
+
 /// What the names of a template stand for in one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Params<'p> {
@@ -102,6 +110,13 @@ mod tests {
             .iter()
             .map(|(name, value)| format!("{name}={}", value.escape_ascii()));
         words.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_template_shows_the_text_that_it_was_compiled_from() {
+        for text in ["/", "/items/{id}", "/*", "/a/{x}-{y}/*/b", "/é{id}"] {
+            assert_eq!(PathTemplate::parse(text).unwrap().to_string(), text);
+        }
     }
 
     #[test]

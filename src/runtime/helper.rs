@@ -4,15 +4,21 @@ use std::io;
 use std::thread::JoinHandle;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
 
-/// Runs `on_signal(n)` for the n-th SIGTERM or SIGINT of the process's life, n from 1.
+/// Starts the thread. Runs `on_signal(n)` for the n-th SIGTERM or SIGINT of the process's life, n from 1, and `begin` first, which may
+/// spawn local tasks.
 ///
 /// # Errors
 ///
 /// When the thread or its runtime cannot be started.
-pub fn watch_signals(on_signal: impl Fn(u32) + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub fn start(
+    on_signal: impl Fn(u32) + Send + 'static,
+    begin: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
+        .enable_time()
         .build()?;
     let (mut terminate, mut interrupt) = {
         let _guard = runtime.enter();
@@ -24,7 +30,9 @@ pub fn watch_signals(on_signal: impl Fn(u32) + Send + 'static) -> io::Result<Joi
     std::thread::Builder::new()
         .name("sluice-helper".into())
         .spawn(move || {
-            runtime.block_on(async {
+            let tasks = LocalSet::new();
+            tasks.block_on(&runtime, async {
+                begin();
                 for count in 1.. {
                     tokio::select! {
                         received = terminate.recv() => if received.is_none() { return },

@@ -104,6 +104,9 @@ on_both_brokers! {
             oversized_heads_are_refused,
             a_tls_hello_is_refused,
             random_bytes_do_no_harm;
+        observe:
+            the_exporter_counts_what_was_asked,
+            events_and_accesses_are_lines_that_nobody_can_forge;
         lifecycle:
             a_restarted_gateway_answers_the_same,
             sigterm_lets_a_request_in_flight_finish,
@@ -178,7 +181,7 @@ on_both_brokers! {
 
 /// What only one kind of broker can do, and what needs none.
 mod only {
-    use crate::cases::{cli, durability, foreign, quickstart};
+    use crate::cases::{cli, durability, foreign, observe, quickstart};
     use crate::harness::{Env, broker::Broker};
 
     #[test]
@@ -217,6 +220,16 @@ mod only {
     #[test]
     fn the_quick_start_works_without_any_file() {
         quickstart::walkthrough();
+    }
+
+    #[test]
+    fn an_exporter_s_port_that_is_taken_is_named() {
+        observe::taken_port();
+    }
+
+    #[test]
+    fn metrics_that_nobody_has_are_explained() {
+        observe::nobody_answers();
     }
 
     #[test]

@@ -23,6 +23,8 @@ use super::error_code::ErrorCode;
 use super::metadata::{Metadata, Topic, topic_name};
 use super::producer::{Ack, Acks, Limits, Output, ProduceFault, Producer, Record, TopicId};
 use crate::clock::Instant;
+use crate::observe::ClusterWatch;
+use crate::observe::events::ClusterEvent;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::notify::Notify;
 use crate::runtime::{self, with_deadline};
@@ -119,6 +121,7 @@ struct Inner {
     lanes: RefCell<BTreeMap<i32, Rc<Notify>>>,
     lookups: RefCell<BTreeMap<i32, Rc<lookup::Pool>>>,
     on_acked: OnAcked,
+    watch: ClusterWatch,
     stopped: Cell<bool>,
 }
 
@@ -130,6 +133,7 @@ impl Client {
         seed: u64,
         deadlines: Rc<Deadlines>,
         on_acked: OnAcked,
+        watch: ClusterWatch,
     ) -> Self {
         let inner = Rc::new(Inner {
             servers,
@@ -142,6 +146,7 @@ impl Client {
             lanes: RefCell::default(),
             lookups: RefCell::default(),
             on_acked,
+            watch,
             stopped: Cell::new(false),
         });
         let client = Self { inner };
@@ -252,9 +257,23 @@ impl Client {
             .broker(broker)
             .cloned()
             .ok_or(None)?;
-        Connection::open(&address.host, address.port, &self.inner.deadlines)
-            .await
-            .map_err(Some)
+        self.open(&address.host, address.port).await.map_err(Some)
+    }
+
+    /// Opens a connection to an address; says so when that fails.
+    async fn open(&self, host: &str, port: u16) -> Result<Connection, ConnectionFault> {
+        let opened = Connection::open(host, port, &self.inner.deadlines).await;
+        if let Err(fault) = &opened {
+            let reason = &fault.to_string();
+            self.inner.watch.tell(match fault {
+                ConnectionFault::Resolve(_) => ClusterEvent::DnsFailed { host },
+                ConnectionFault::Connect(_)
+                | ConnectionFault::Lost(_)
+                | ConnectionFault::Timeout
+                | ConnectionFault::Wire(_) => ClusterEvent::ConnectionFailed { host, port, reason },
+            });
+        }
+        opened
     }
 
     /// Creates the topics that are missing (`CreateTopics`, KIP-4); returns name and outcome of each.
@@ -286,7 +305,7 @@ impl Client {
         if let Some(broker) = controller
             && let Ok(port) = u16::try_from(broker.port)
         {
-            connection = Connection::open(&broker.host, port, &self.inner.deadlines).await?;
+            connection = self.open(&broker.host, port).await?;
         }
         let response = connection.call(&request, timeout).await?;
         let outcome =
@@ -320,7 +339,7 @@ impl Client {
             .collect();
         let mut last = ConnectionFault::Timeout;
         for (host, port) in known.iter().chain(&self.inner.servers) {
-            match Connection::open(host, *port, &self.inner.deadlines).await {
+            match self.open(host, *port).await {
                 Ok(connection) => return Ok(connection),
                 Err(fault) => last = fault,
             }

@@ -11,6 +11,8 @@ use crate::clock::Instant;
 use crate::kafka::connection::{Connection, ConnectionFault};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::producer::{Acks, PartitionOutcome, ProduceCall};
+use crate::observe::ClusterWatch;
+use crate::observe::events::ClusterEvent;
 use crate::runtime::notify::Notify;
 use crate::runtime::{self, with_deadline};
 
@@ -151,6 +153,11 @@ async fn send_ready(
     );
     let Some(call) = call else { return Ok(()) };
     let acks = call.acks;
+    let watch = &client.inner.watch;
+    for part in &call.batches {
+        watch.metrics().batch_sent(part.records, part.batch.len());
+    }
+    let sent_at = runtime::now();
     let request = produce_request(call);
     let result = match acks {
         Acks::None => connection.send(&request, CALL_TIMEOUT).await.map(|()| None),
@@ -161,7 +168,12 @@ async fn send_ready(
     let now = runtime::now();
     let mut producer = client.inner.producer.borrow_mut();
     match result {
-        Ok(Some(response)) => producer.handle_response(broker, &outcomes(response), now),
+        Ok(Some(response)) => {
+            watch.metrics().produce_acknowledged(now - sent_at);
+            let outcomes = outcomes(response);
+            tell_refused(watch, &outcomes);
+            producer.handle_response(broker, &outcomes, now);
+        }
         Ok(None) => producer.handle_sent(broker, now),
         Err(fault @ ConnectionFault::Wire(_))
             if connection.version_of::<ProduceRequest>().is_err() =>
@@ -175,6 +187,17 @@ async fn send_ready(
         }
     }
     Ok(())
+}
+
+fn tell_refused(watch: &ClusterWatch, outcomes: &[PartitionOutcome]) {
+    let refused = outcomes.iter().filter(|outcome| !outcome.error.is_none());
+    for outcome in refused {
+        watch.tell(ClusterEvent::ProduceError {
+            topic: &outcome.topic,
+            partition: outcome.partition,
+            error: outcome.error.name(),
+        });
+    }
 }
 
 fn produce_request(call: ProduceCall) -> ProduceRequest {

@@ -154,6 +154,8 @@ pub struct PartitionBatch {
     pub topic: StrBytes,
     /// The partition.
     pub partition: i32,
+    /// How many records it has.
+    pub records: usize,
     /// The encoded record batch.
     pub batch: Bytes,
 }
@@ -443,6 +445,7 @@ impl<T> Producer<T> {
             let part = PartitionBatch {
                 topic,
                 partition: accumulator.partition,
+                records: batch.waiters.len(),
                 batch: batch.bytes.clone(),
             };
             call.get_or_insert_with(|| ProduceCall {

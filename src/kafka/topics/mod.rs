@@ -201,9 +201,26 @@ impl Topics {
         self.inner.budget.borrow().used_bytes()
     }
 
+    /// Requests that wait for a topic to change.
+    pub fn waiters(&self) -> usize {
+        let readers = self.inner.readers.borrow();
+        readers.values().map(|reader| reader.waiters().len()).sum()
+    }
+
     /// The most bytes they may take.
     pub fn budget_bytes(&self) -> usize {
         self.inner.budget.borrow().limit_bytes()
+    }
+
+    /// How far this core is behind the brokers in what it fetches: each topic with the offsets that it has not read, of all its partitions.
+    pub fn lags(&self) -> BTreeMap<Arc<str>, u64> {
+        let mut lags: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        for ((topic, _), store) in &*self.inner.stores.borrow() {
+            let view = store.view();
+            let unread = view.end_offset().saturating_sub(view.next_offset());
+            *lags.entry(topic.clone()).or_default() += u64::try_from(unread).unwrap_or(0);
+        }
+        lags
     }
 
     /// The client they are fetched with.

@@ -33,6 +33,11 @@ impl Waiters {
         self.all.borrow().is_empty() && self.by_key.borrow().is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        let by_key = self.by_key.borrow();
+        self.all.borrow().len() + by_key.values().map(BTreeMap::len).sum::<usize>()
+    }
+
     fn add(&self, interest: Interest<'_>, notify: &Rc<Notify>) -> (Option<u32>, Number) {
         let number = self.next.get();
         self.next.set(number + 1);

@@ -23,6 +23,8 @@ use request::{Request, RequestScope, authority_with_port, path_and_query};
 /// What a request asks for.
 #[derive(Debug)]
 pub struct Resolved {
+    /// Which route, by its number in the plan.
+    pub route: usize,
     /// Which cluster of the plan.
     pub cluster: usize,
     /// The topic, a legal name.
@@ -166,6 +168,7 @@ fn fill_in(
     ids: Ids<'_>,
 ) -> Result<Resolved, RequestError> {
     let resolved = |topic, action| Resolved {
+        route: route.number,
         cluster: route.cluster,
         topic,
         timeout: binding.timeout,

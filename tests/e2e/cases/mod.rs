@@ -12,6 +12,7 @@ pub(crate) mod foreign;
 pub(crate) mod idempotency;
 pub(crate) mod lifecycle;
 pub(crate) mod malformed;
+pub(crate) mod observe;
 pub(crate) mod outage;
 pub(crate) mod produce;
 pub(crate) mod quickstart;

@@ -48,7 +48,7 @@ telemetry:
   exporters:
     stdout_logs_exporter:
       type: stdout
-";
+{telemetry}";
 
 /// A file with one http-kafka mapping, and what a case wants in it.
 #[derive(Clone, Default)]
@@ -57,6 +57,7 @@ pub(crate) struct Mapping {
     options: String,
     routes: String,
     bootstrap: String,
+    telemetry: String,
 }
 
 impl Mapping {
@@ -99,6 +100,12 @@ impl Mapping {
         self
     }
 
+    /// With these lines after the `stdout` exporter, indented as they are to be: more exporters, then what else `telemetry` has.
+    pub(crate) fn telemetry(mut self, telemetry: &str) -> Self {
+        telemetry.clone_into(&mut self.telemetry);
+        self
+    }
+
     /// With these lines, unindented, among the options of the mapping.
     pub(crate) fn option(mut self, lines: &str) -> Self {
         self.options += &indented(lines, 6);
@@ -138,6 +145,7 @@ impl Mapping {
             .replace("{port}", &self.port.to_string())
             .replace("{options}", &under("    options:\n", &self.options))
             .replace("{bootstrap}", &bootstrap)
+            .replace("{telemetry}", &self.telemetry)
             .replace("{routes}", &self.routes)
     }
 }
@@ -188,6 +196,12 @@ impl Crud {
     /// With `options.timeout` on the mapping.
     pub(crate) fn timeout(mut self, timeout: &str) -> Self {
         self.mapping = self.mapping.option(&format!("timeout: {timeout}"));
+        self
+    }
+
+    /// With these lines after the `stdout` exporter: see [`Mapping::telemetry`].
+    pub(crate) fn telemetry(mut self, telemetry: &str) -> Self {
+        self.mapping = self.mapping.telemetry(telemetry);
         self
     }
 
