@@ -112,7 +112,7 @@ impl RequestError {
             Self::IfMatch(IfMatchFault::Weak) => Problem::new(400).detail("`if-match` takes no weak etag (RFC 9110 13.1.1)"),
             Self::IfMatch(IfMatchFault::List) => Problem::new(400).detail("`if-match` can pass on one etag, not a list"),
             Self::NoReply => Problem::new(504)
-                .detail("the request is stored or on its way, and no reply came in time; repeat it with the same idempotency key to wait on"),
+                .detail("no reply came in time; the request may be stored: repeat it with the same idempotency key to wait on, which does not store it twice"),
             Self::BadReply => Problem::new(502).detail("the service's reply has a `:status` that is none"),
             Self::RepliesUnknown { topic } => {
                 retriable("Kafka cannot say whether the request was made before; it was not made now").member("topic", topic)

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ use crate::runtime::{self, CoreStart, with_deadline};
 
 /// How long a drain waits for what is in flight, and then for records without an outcome.
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
+/// How often a core that is done looks whether the others are.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
 /// Messages taken before others get their turn.
 const MESSAGES_PER_TURN: usize = 64;
 
@@ -83,7 +86,7 @@ pub(super) async fn run(
     for stop in stops {
         stop.notify();
     }
-    drain(&start, &service, &clients).await;
+    drain(&start, &shared, &service, &clients).await;
 }
 
 fn clients(start: &CoreStart, shared: &Arc<Shared>, watch: &Rc<CoreWatch>) -> Vec<Client> {
@@ -303,7 +306,7 @@ fn listen(
     Some(stop)
 }
 
-async fn drain(start: &CoreStart, service: &Rc<Service>, clients: &[Client]) {
+async fn drain(start: &CoreStart, shared: &Shared, service: &Rc<Service>, clients: &[Client]) {
     let until = runtime::now() + DRAIN_WAIT;
     service.drain();
     let deadline = start.deadlines.deadline();
@@ -315,6 +318,11 @@ async fn drain(start: &CoreStart, service: &Rc<Service>, clients: &[Client]) {
             connections = service.connections_open(),
             "connections were still open at the end of the drain"
         );
+    }
+    // Other cores' requests may still need this one: their partitions, their correlation ids.
+    shared.drained.fetch_add(1, Ordering::AcqRel);
+    while shared.drained.load(Ordering::Acquire) < start.cores && runtime::now() < until {
+        runtime::sleep(DRAIN_INTERVAL).await;
     }
     for client in clients {
         if !client.flush(until).await {

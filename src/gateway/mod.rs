@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -158,6 +159,7 @@ pub fn run(
         mailboxes: (0..cores)
             .map(|_| Mailbox::new(CONTROL_MESSAGES_MAX, DATA_MESSAGES_MAX))
             .collect(),
+        drained: AtomicUsize::new(0),
         cache_bytes: options
             .cache_bytes
             .unwrap_or_else(|| startup::default_cache_bytes(cores)),

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     /// One for each cluster.
     pub(super) floors: Vec<Arc<Floors>>,
     pub(super) cache_bytes: usize,
+    /// Cores that have no connection left, once they are told to end.
+    pub(super) drained: AtomicUsize,
     /// Who is told what.
     pub(super) watch: Watch,
 }

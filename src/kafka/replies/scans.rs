@@ -1,6 +1,5 @@
 //! The reply partitions that this core owns: what is fetched is looked through once, and what it says goes to the shard of each id, on whatever core.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 
@@ -18,8 +17,6 @@ use crate::runtime::{self};
 pub(super) struct OwnedScan {
     scan: Option<ReplyScan>,
     horizon_ms: i64,
-    /// The next message has to say that the log begins anew.
-    is_reset: Cell<bool>,
 }
 
 impl Replies {
@@ -31,7 +28,6 @@ impl Replies {
             scans.entry(key.clone()).or_insert(OwnedScan {
                 scan: None,
                 horizon_ms,
-                is_reset: Cell::new(false),
             });
             is_new
         };
@@ -101,16 +97,24 @@ impl Sink for Replies {
     }
 
     fn begin(&self, key: &PartitionKey, start_offset: i64, _topic: &Topic) {
-        if let Some(owned) = self.inner.scans.borrow_mut().get_mut(key) {
-            owned.is_reset.set(owned.scan.is_some());
+        let is_reset = {
+            let mut scans = self.inner.scans.borrow_mut();
+            let Some(owned) = scans.get_mut(key) else {
+                return;
+            };
             let names = self.inner.names.clone();
-            owned.scan = Some(ReplyScan::new(key.1, start_offset, names));
+            let scan = ReplyScan::new(key.1, start_offset, names);
+            owned.scan.replace(scan).is_some()
+        };
+        // At once: until the shards know, they take the old log's offsets for the new one's.
+        if is_reset {
+            self.spread(key, is_reset, Vec::new(), start_offset);
         }
     }
 
     fn ingest(&self, fetched: &FetchedPartition) -> bool {
         let key = &fetched.key;
-        let (scanned, is_reset, next_offset) = {
+        let (scanned, next_offset) = {
             let mut scans = self.inner.scans.borrow_mut();
             let Some(owned) = scans.get_mut(key) else {
                 return false;
@@ -119,7 +123,7 @@ impl Sink for Replies {
                 return false;
             };
             let scanned = scan.ingest(fetched);
-            (scanned, owned.is_reset.take(), scan.next_offset())
+            (scanned, scan.next_offset())
         };
         for (offset, error) in &scanned.unreadable {
             tracing::error!(topic = &*key.0, partition = key.1, offset, %error, "a record batch of replies cannot be read and is left out");
@@ -127,7 +131,7 @@ impl Sink for Replies {
         if let Some(error) = &scanned.broken {
             tracing::error!(topic = &*key.0, partition = key.1, offset = next_offset, %error, "the broker's replies cannot be read, asking again");
         }
-        self.spread(key, is_reset, scanned.replies, next_offset);
+        self.spread(key, false, scanned.replies, next_offset);
         scanned.broken.is_some()
     }
 
