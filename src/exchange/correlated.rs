@@ -6,7 +6,7 @@
 //!     ▲      ├ Stored ────────────── submit ───────▶ 202
 //!     │      ├ NoReply ───────────── status ───────▶ 202
 //!     │      └ its time is over ── sync ▶ 504 ── status with `wait` ▶ 202
-//!     └── the reply is gone: ask again, once
+//!     └── status, and the reply is gone: ask again, once
 //! ```
 
 use std::time::Duration;
@@ -140,10 +140,11 @@ impl Correlated {
     pub fn handle_read(&mut self, read: Result<Reply, ReplyFault>) -> Next {
         match read {
             Ok(reply) => self.reply(&reply),
-            Err(ReplyFault::Gone) if !self.has_asked_again => {
+            Err(ReplyFault::Gone) if self.kind == Kind::Status && !self.has_asked_again => {
                 self.has_asked_again = true;
                 Next::AskAgain
             }
+            // Its request has gone to the shard and is not kept: the next repeat will be stored again.
             Err(ReplyFault::Gone | ReplyFault::Unavailable) => {
                 Next::Fail(RequestError::ReplyUnreadable {
                     topic: self.reply_topic.clone(),

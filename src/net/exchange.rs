@@ -378,34 +378,35 @@ impl Exchange {
     }
 
     /// Asks the shard of its id.
-    fn ask(&self, machine: Box<Correlated>, service: &Rc<Service>, notify: &Rc<Notify>) -> State {
+    fn ask(
+        &mut self,
+        machine: Box<Correlated>,
+        service: &Rc<Service>,
+        notify: &Rc<Notify>,
+    ) -> State {
         let replies = &service.replies[self.resolved.cluster];
         let Some((topic, id)) = self.correlation(service) else {
             return State::Refused(RequestError::NoRoute);
         };
         let (wants, deadline) = (machine.wants(), machine.poll_timeout());
-        let asked = match &self.resolved.action {
+        let topic = topic.to_owned();
+        let asked = match &mut self.resolved.action {
             Action::Submit(submission) => {
-                let Submission {
-                    is_ours,
-                    acks,
-                    record,
-                    ..
-                } = &**submission;
                 let request = Request {
                     topic: self.resolved.topic.clone(),
-                    acks: Acks::from(*acks),
-                    record: record.clone(),
+                    acks: Acks::from(submission.acks),
+                    record: std::mem::take(&mut submission.record),
                 };
-                replies.submit(topic, id, *is_ours, request, wants, deadline, notify)
+                let is_ours = submission.is_ours;
+                replies.submit(&topic, id, is_ours, request, wants, deadline, notify)
             }
-            _ => replies.watch(topic, id, wants, deadline, notify),
+            _ => replies.watch(&topic, id, wants, deadline, notify),
         };
         match asked {
             Ok(pending) => State::Waiting { machine, pending },
             Err(SubmitFault::Overloaded) => State::Refused(RequestError::RepliesOverloaded),
             Err(SubmitFault::TooManyTopics) => State::Refused(RequestError::TopicUnavailable {
-                topic: topic.to_owned(),
+                topic,
                 reason: None,
             }),
         }

@@ -210,20 +210,14 @@ fn a_question_is_answered_202_until_there_is_a_reply() {
 
 #[test]
 fn a_reply_that_came_before_is_read_and_one_that_is_gone_is_asked_for_once_more() {
-    let mut sync = submission("", false);
-    assert!(matches!(
-        sync.handle_verdict(Verdict::ReplyAt(PLACE)),
-        Next::Read(PLACE)
-    ));
-    assert!(matches!(
-        sync.handle_read(Err(ReplyFault::Gone)),
-        Next::AskAgain
-    ));
-    assert!(matches!(
-        sync.handle_verdict(Verdict::ReplyAt(PLACE)),
-        Next::Read(PLACE)
-    ));
-    let gone = sync.handle_read(Err(ReplyFault::Gone));
+    let mut question = status("");
+    let known = question.handle_verdict(Verdict::ReplyAt(PLACE));
+    assert!(matches!(known, Next::Read(PLACE)));
+    let gone = question.handle_read(Err(ReplyFault::Gone));
+    assert!(matches!(gone, Next::AskAgain));
+    let gone = question.handle_read(Err(ReplyFault::Gone));
+    assert!(matches!(error(gone), RequestError::ReplyUnreadable { .. }));
+    let gone = submission("", false).handle_read(Err(ReplyFault::Gone));
     assert!(matches!(error(gone), RequestError::ReplyUnreadable { .. }));
     let unavailable = submission("", false).handle_read(Err(ReplyFault::Unavailable));
     assert!(matches!(

@@ -189,6 +189,8 @@ struct Inner {
     /// The requests of this core that wait.
     slots: RefCell<HashMap<u64, Rc<Slot>>>,
     next_slot: Cell<u64>,
+    /// Bytes of requests that wait for look-ups.
+    queued_bytes: Rc<Cell<usize>>,
     /// What waits for each other core, by its number.
     outboxes: RefCell<Vec<VecDeque<ReplyMessage>>>,
     resending: Notify,
@@ -212,6 +214,7 @@ impl Replies {
             following: Following::default(),
             slots: RefCell::default(),
             next_slot: Cell::new(0),
+            queued_bytes: Rc::default(),
             outboxes: RefCell::new(outboxes),
             resending: Notify::default(),
         });

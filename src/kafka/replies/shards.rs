@@ -1,6 +1,6 @@
 //! The exchanges whose ids are this core's: does what their [`Shard`] asks for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,8 @@ use crate::runtime::notify::Notify;
 use crate::runtime::placement::partition_owner;
 use crate::runtime::{self, with_deadline};
 
+/// Bytes of requests of one core that wait for look-ups; beyond, 503. What is being produced is bounded by the producer.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
 /// How long the ends of a reply topic are asked for before those who wait are told that they cannot be found out.
 const ENDS_WAIT: Duration = Duration::from_secs(5);
 /// How often a reply topic that does not exist is asked for again, and one that does is looked at for new partitions.
@@ -23,7 +25,40 @@ const LINGER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A reply topic, as this core has to do with it.
 pub(super) struct ReplyTopic {
-    shard: RefCell<Shard<Token, Request>>,
+    shard: RefCell<Shard<Token, Queued>>,
+}
+
+/// A request that is not produced yet, and the bytes that it takes until then.
+pub(super) struct Queued {
+    request: Request,
+    _charge: Charge,
+}
+
+/// Bytes of requests that wait for their look-ups, given back however that ends.
+struct Charge {
+    total: Rc<Cell<usize>>,
+    bytes: usize,
+}
+
+impl Charge {
+    /// `None` when there is no room.
+    fn take(total: &Rc<Cell<usize>>, bytes: usize) -> Option<Self> {
+        let new = total.get() + bytes;
+        if new > QUEUED_BYTES_MAX {
+            return None;
+        }
+        total.set(new);
+        Some(Self {
+            total: total.clone(),
+            bytes,
+        })
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.total.set(self.total.get() - self.bytes);
+    }
 }
 
 impl ReplyTopic {
@@ -69,7 +104,7 @@ impl Replies {
     }
 
     /// Lets a shard do something, then does what it asks for.
-    pub(super) fn with_shard(&self, name: &str, act: impl FnOnce(&mut Shard<Token, Request>)) {
+    pub(super) fn with_shard(&self, name: &str, act: impl FnOnce(&mut Shard<Token, Queued>)) {
         if let Some(topic) = self.topic(name) {
             act(&mut topic.shard.borrow_mut());
             self.drain_shard(name, &topic);
@@ -85,6 +120,14 @@ impl Replies {
             waiter,
         } = submit;
         let token = waiter.token;
+        let bytes = request.record.size_max();
+        let Some(charge) = Charge::take(&self.inner.queued_bytes, bytes) else {
+            return self.tell(token, Verdict::Overloaded);
+        };
+        let request = Queued {
+            request,
+            _charge: charge,
+        };
         let mut refused = true;
         self.with_shard(&topic, |shard| {
             refused = shard.submit(id, is_ours, request, waiter).is_err();
@@ -117,7 +160,7 @@ impl Replies {
                     id,
                     request,
                     deadline,
-                }) => self.produce(name, id, request, deadline),
+                }) => self.produce(name, id, request.request, deadline),
                 Some(ShardOutput::LookUpEnds) => {
                     runtime::spawn(look_up_ends(self.clone(), Arc::from(name)));
                 }
