@@ -11,6 +11,8 @@ mod index;
 mod rounds;
 mod scan;
 mod shard;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 

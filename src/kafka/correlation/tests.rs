@@ -1,0 +1,306 @@
+//! A shard's promises, one by one. What it puts out is compared as text: `produce a`, `tell 1 Stored`, `look up`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::clock::{Instant, UnixMillis};
+use crate::kafka::producer::{ProduceFault, Unavailable};
+
+const LINGER: Duration = Duration::from_secs(10);
+const UNREACHABLE: ProduceFault = ProduceFault::Unavailable(Unavailable::Unreachable);
+
+/// A shard whose waiters are numbers and whose requests are words.
+struct Fixture(Shard<u32, &'static str>);
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with_room(100)
+    }
+
+    fn with_room(exchanges_max: usize) -> Self {
+        let limits = Limits {
+            exchanges_max,
+            replies_max: 100,
+            linger: LINGER,
+        };
+        Self(Shard::new(limits))
+    }
+
+    /// A request with a key that the client chose.
+    fn submit(&mut self, name: &'static str, token: u32, wants: Wants) -> String {
+        self.submit_as(name, token, wants, false)
+    }
+
+    fn submit_as(&mut self, name: &'static str, token: u32, wants: Wants, is_ours: bool) -> String {
+        let taken = self.0.submit(id(name), is_ours, name, waiter(token, wants));
+        taken.map_or_else(|Overloaded| "overloaded".to_owned(), |()| self.outputs())
+    }
+
+    fn watch(&mut self, name: &str, token: u32, wants: Wants) -> String {
+        let taken = self.0.watch(id(name), waiter(token, wants));
+        taken.map_or_else(|Overloaded| "overloaded".to_owned(), |()| self.outputs())
+    }
+
+    fn ends(&mut self, ends: &[i64]) -> String {
+        self.0.handle_ends(Some(ends));
+        self.outputs()
+    }
+
+    /// Nothing but progress of partition 0.
+    fn indexed(&mut self, next_offset: i64) -> String {
+        self.0.handle_indexed(0, false, Vec::new(), next_offset);
+        self.outputs()
+    }
+
+    /// The reply to `name` is seen at the end of partition 0.
+    fn reply(&mut self, name: &str, offset: i64) -> String {
+        let seen = vec![reply(name, offset)];
+        self.0.handle_indexed(0, false, seen, offset + 1);
+        self.outputs()
+    }
+
+    fn stored(&mut self, name: &str, result: Result<(), ProduceFault>, second: u64) -> String {
+        self.0.handle_stored(&id(name), result, at(second));
+        self.outputs()
+    }
+
+    fn cancel(&mut self, name: &str, token: u32) {
+        self.0.cancel(&id(name), &token);
+    }
+
+    /// A request that is stored, and whose client still waits.
+    fn store(&mut self, name: &'static str, token: u32) {
+        assert_eq!(self.submit(name, token, Wants::Reply), "look up");
+        assert_eq!(self.ends(&[0]), "");
+        assert_eq!(self.indexed(0), format!("produce {name}"));
+        assert_eq!(self.stored(name, Ok(()), 0), "");
+    }
+
+    fn outputs(&mut self) -> String {
+        let mut outputs = Vec::new();
+        while let Some(output) = self.0.poll_output() {
+            outputs.push(match output {
+                ShardOutput::Produce { request, .. } => format!("produce {request}"),
+                ShardOutput::LookUpEnds => "look up".to_owned(),
+                ShardOutput::Tell { token, verdict } => match verdict {
+                    Verdict::Reply(reply) => format!("tell {token} reply {}", reply.place.offset),
+                    Verdict::ReplyAt(place) => format!("tell {token} at {}", place.offset),
+                    Verdict::Fault(ProduceFault::OutcomeUnknown) => format!("tell {token} unknown"),
+                    Verdict::Fault(_) => format!("tell {token} fault"),
+                    other => format!("tell {token} {other:?}"),
+                },
+            });
+        }
+        outputs.join(", ")
+    }
+}
+
+fn id(name: &str) -> CorrelationId {
+    CorrelationId {
+        header: 0,
+        id: Bytes::copy_from_slice(name.as_bytes()),
+    }
+}
+
+const fn waiter(token: u32, wants: Wants) -> Waiter<u32> {
+    Waiter {
+        token,
+        wants,
+        deadline: Instant::FAR_FUTURE,
+    }
+}
+
+fn reply(name: &str, offset: i64) -> SeenReply {
+    let place = Place {
+        partition: 0,
+        offset,
+    };
+    let reply = Reply {
+        place,
+        inflated: Bytes::new(),
+        position: 0,
+        timestamps: TimestampBase::CreateTime(UnixMillis(0)),
+    };
+    SeenReply {
+        id: id(name),
+        reply,
+    }
+}
+
+fn at(second: u64) -> Instant {
+    Instant::ZERO + Duration::from_secs(second)
+}
+
+#[test]
+fn an_id_of_our_own_is_produced_at_once() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit_as("a", 1, Wants::Reply, true), "produce a");
+    assert_eq!(shard.stored("a", Ok(()), 0), "");
+    assert_eq!(shard.reply("a", 7), "tell 1 reply 7");
+    assert_eq!(shard.0.exchanges_open(), 0);
+}
+
+#[test]
+fn an_id_of_a_client_waits_until_every_partition_is_indexed_up_to_its_end() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit("a", 1, Wants::Stored), "look up");
+    assert_eq!(shard.indexed(3), "");
+    assert_eq!(shard.ends(&[4, 2]), "");
+    assert_eq!(shard.indexed(4), "", "the other partition is not there yet");
+    shard.0.handle_indexed(1, false, Vec::new(), 2);
+    assert_eq!(shard.outputs(), "produce a");
+    assert_eq!(shard.stored("a", Ok(()), 0), "tell 1 Stored");
+}
+
+#[test]
+fn a_reply_that_is_found_on_the_way_to_the_end_answers_and_nothing_is_produced() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit("a", 1, Wants::Reply), "look up");
+    assert_eq!(shard.ends(&[5]), "");
+    assert_eq!(shard.reply("a", 4), "tell 1 reply 4");
+    assert_eq!(shard.indexed(9), "");
+    assert_eq!(shard.submit("a", 2, Wants::Reply), "tell 2 at 4");
+    assert_eq!(shard.watch("a", 3, Wants::ReplyNow), "tell 3 at 4");
+}
+
+#[test]
+fn repeats_join_what_is_open_and_all_get_the_reply() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit("a", 1, Wants::Reply), "look up");
+    assert_eq!(shard.submit("a", 2, Wants::Reply), "");
+    assert_eq!(shard.ends(&[0]), "");
+    assert_eq!(shard.indexed(0), "produce a");
+    assert_eq!(shard.submit("a", 3, Wants::Stored), "");
+    assert_eq!(shard.stored("a", Ok(()), 0), "tell 3 Stored");
+    assert_eq!(shard.submit("a", 4, Wants::Stored), "tell 4 Stored");
+    assert_eq!(shard.submit("a", 5, Wants::Reply), "");
+    let told = "tell 1 reply 6, tell 2 reply 6, tell 5 reply 6";
+    assert_eq!(shard.reply("a", 6), told);
+}
+
+#[test]
+fn whoever_asks_during_a_look_up_gets_the_next_one() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit("a", 1, Wants::Reply), "look up");
+    assert_eq!(shard.submit("b", 2, Wants::Reply), "");
+    assert_eq!(shard.ends(&[0]), "look up", "for b");
+    assert_eq!(shard.indexed(0), "produce a");
+    assert_eq!(shard.ends(&[1]), "");
+    assert_eq!(shard.indexed(1), "produce b");
+}
+
+#[test]
+fn ends_that_cannot_be_found_out_are_told_and_nothing_is_produced() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit("a", 1, Wants::Reply), "look up");
+    shard.0.handle_ends(None);
+    assert_eq!(shard.outputs(), "tell 1 Unavailable");
+    assert_eq!(shard.0.exchanges_open(), 0);
+    assert_eq!(shard.submit("a", 2, Wants::Reply), "look up");
+}
+
+#[test]
+fn a_request_that_is_refused_may_come_again() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit_as("a", 1, Wants::Reply, true), "produce a");
+    assert_eq!(shard.stored("a", Err(UNREACHABLE), 0), "tell 1 fault");
+    assert_eq!(shard.0.exchanges_open(), 0);
+}
+
+#[test]
+fn a_repeat_after_an_unknown_outcome_looks_again_before_it_produces() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit("a", 1, Wants::Stored), "look up");
+    assert_eq!(shard.ends(&[0]), "");
+    assert_eq!(shard.indexed(0), "produce a");
+    let unknown = Err(ProduceFault::OutcomeUnknown);
+    assert_eq!(shard.stored("a", unknown, 0), "tell 1 unknown");
+    assert_eq!(shard.submit("a", 2, Wants::Reply), "look up");
+    assert_eq!(shard.ends(&[3]), "");
+    assert_eq!(
+        shard.reply("a", 2),
+        "tell 2 reply 2",
+        "it was stored after all"
+    );
+}
+
+#[test]
+fn an_exchange_survives_its_clients_for_a_while_when_its_id_may_come_again() {
+    let mut shard = Fixture::new();
+    shard.store("a", 1);
+    shard.cancel("a", 1);
+    shard.0.handle_timeout(at(9));
+    assert_eq!(
+        shard.submit("a", 2, Wants::Reply),
+        "",
+        "joins what is stored"
+    );
+    shard.cancel("a", 2);
+    shard.0.handle_timeout(at(10));
+    assert_eq!(shard.0.exchanges_open(), 0);
+    assert_eq!(shard.0.poll_timeout(), None);
+}
+
+#[test]
+fn an_exchange_with_an_id_of_our_own_goes_with_its_client() {
+    let mut shard = Fixture::new();
+    shard.submit_as("a", 1, Wants::Reply, true);
+    shard.stored("a", Ok(()), 0);
+    shard.cancel("a", 1);
+    assert_eq!(shard.0.exchanges_open(), 0);
+}
+
+#[test]
+fn whoever_asks_for_a_reply_is_told_once_it_is_sure_that_there_is_none() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.watch("a", 1, Wants::ReplyNow), "look up");
+    assert_eq!(shard.watch("a", 2, Wants::Reply), "");
+    assert_eq!(shard.ends(&[2]), "");
+    assert_eq!(shard.indexed(2), "tell 1 NoReply");
+    assert_eq!(
+        shard.watch("a", 3, Wants::ReplyNow),
+        "look up",
+        "it may have come since"
+    );
+    assert_eq!(shard.reply("a", 2), "tell 2 reply 2, tell 3 reply 2");
+}
+
+#[test]
+fn those_nobody_waits_for_make_room_and_others_do_not() {
+    let mut shard = Fixture::with_room(1);
+    shard.store("a", 1);
+    assert_eq!(shard.submit("b", 2, Wants::Reply), "overloaded");
+    assert_eq!(shard.watch("b", 2, Wants::Reply), "overloaded");
+    let mut shard = Fixture::with_room(1);
+    shard.store("a", 1);
+    shard.cancel("a", 1);
+    assert_eq!(shard.submit("b", 2, Wants::Reply), "look up");
+    assert_eq!(shard.0.exchanges_open(), 1);
+}
+
+#[test]
+fn an_id_that_came_went_and_came_again_is_not_settled_by_the_old_look_up() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit("a", 1, Wants::Reply), "look up");
+    shard.cancel("a", 1);
+    assert_eq!(shard.submit("a", 2, Wants::Reply), "");
+    assert_eq!(shard.ends(&[0]), "look up");
+    assert_eq!(shard.indexed(0), "");
+    assert_eq!(shard.ends(&[0]), "produce a");
+}
+
+#[test]
+fn a_reply_that_is_gone_is_looked_for_again() {
+    let mut shard = Fixture::new();
+    shard.reply("a", 3);
+    assert_eq!(shard.submit("a", 1, Wants::Reply), "tell 1 at 3");
+    let place = Place {
+        partition: 0,
+        offset: 3,
+    };
+    shard.0.forget(&id("a"), place);
+    assert_eq!(shard.submit("a", 2, Wants::Reply), "look up");
+    assert_eq!(shard.ends(&[4]), "produce a");
+}
