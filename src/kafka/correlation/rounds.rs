@@ -30,6 +30,21 @@ impl<T> Rounds<T> {
         true
     }
 
+    /// Whether a look-up is under way.
+    pub const fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// How many wait for the next look-up.
+    pub const fn waiting(&self) -> usize {
+        self.next.len()
+    }
+
+    /// Lets go of those who wait for the next look-up in vain.
+    pub fn retain(&mut self, is_wanted: impl FnMut(&T) -> bool) {
+        self.next.retain(is_wanted);
+    }
+
     /// The look-up has ended: gives those whom it answers, and whether another has to be begun.
     pub fn finish(&mut self) -> (Vec<T>, bool) {
         let answered = self.running.take().unwrap_or_default();

@@ -127,7 +127,7 @@ enum State {
 #[derive(Debug)]
 struct Exchange<T, R> {
     state: State,
-    waiters: Vec<Waiter<T>>,
+    waiters: Vec<Joined<T>>,
     request: Option<R>,
     /// The id is of the client's choosing: it may come again.
     may_repeat: bool,
@@ -135,6 +135,16 @@ struct Exchange<T, R> {
     look_up: LookUp,
     /// Its place in the queue of those that linger.
     lingers: Option<LingerKey>,
+}
+
+/// A waiter and when it came, counted in look-ups.
+#[derive(Debug)]
+struct Joined<T> {
+    waiter: Waiter<T>,
+    /// The first look-up that says anything to it: earlier ones may have missed a reply that its client knows of.
+    since: LookUp,
+    /// Whether it wants the request to be produced.
+    brings_request: bool,
 }
 
 /// A look-up of one exchange: an id may come, go and come again while an earlier one is under way, which then says nothing about it.
@@ -171,6 +181,10 @@ pub struct Shard<T, R> {
     exchanges: HashMap<CorrelationId, Exchange<T, R>>,
     rounds: Rounds<(CorrelationId, LookUp)>,
     next_look_up: LookUp,
+    /// How many may wait for the next look-up before those that are gone are sorted out.
+    sort_out_at: usize,
+    /// A log has begun anew since the look-up under way was begun: it may speak of the old one.
+    is_round_void: bool,
     /// In the order of their look-ups, two at most: further ones wait with the last.
     catching_up: VecDeque<CatchUp>,
     /// Exchanges that may be closed when nobody waits, by time.
@@ -189,6 +203,8 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
             exchanges: HashMap::new(),
             rounds: Rounds::default(),
             next_look_up: 0,
+            sort_out_at: SORT_OUT_MIN,
+            is_round_void: false,
             catching_up: VecDeque::new(),
             lingering: BTreeMap::new(),
             next_linger: 0,
@@ -212,26 +228,32 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
             self.tell(waiter.token, Verdict::ReplyAt(place));
             return Ok(());
         }
+        let joined = Joined {
+            waiter,
+            since: self.next_look_up,
+            brings_request: true,
+        };
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.may_repeat = true;
             match exchange.state {
-                State::Stored if waiter.wants == Wants::Stored => {
-                    self.tell(waiter.token, Verdict::Stored);
+                State::Stored if joined.waiter.wants == Wants::Stored => {
+                    self.tell(joined.waiter.token, Verdict::Stored);
                 }
-                State::LookingUp | State::Producing | State::Stored => {
+                State::Producing | State::Stored => exchange.waiters.push(joined),
+                State::LookingUp => {
                     exchange.request.get_or_insert(request);
-                    exchange.waiters.push(waiter);
+                    exchange.waiters.push(joined);
                 }
                 State::OutcomeUnknown | State::Watched => {
                     exchange.request = Some(request);
-                    exchange.waiters.push(waiter);
+                    exchange.waiters.push(joined);
                     self.look_up(&id);
                 }
             }
             return Ok(());
         }
         self.make_room()?;
-        let mut exchange = Exchange::new(waiter, Some(request), !is_ours);
+        let mut exchange = Exchange::new(joined, Some(request), !is_ours);
         if is_ours {
             self.produce(&id, &mut exchange);
         }
@@ -252,14 +274,19 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
             self.tell(waiter.token, Verdict::ReplyAt(place));
             return Ok(());
         }
+        let joined = Joined {
+            waiter,
+            since: self.next_look_up,
+            brings_request: false,
+        };
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             // Whoever asks again while it is watched may have heard of a reply since.
             let is_sure = exchange.state != State::Watched;
-            if is_sure && exchange.state != State::LookingUp && waiter.wants == Wants::ReplyNow {
-                self.tell(waiter.token, Verdict::NoReply);
+            if is_sure && exchange.state != State::LookingUp && joined.is_asking() {
+                self.tell(joined.waiter.token, Verdict::NoReply);
                 return Ok(());
             }
-            exchange.waiters.push(waiter);
+            exchange.waiters.push(joined);
             if !is_sure {
                 self.look_up(&id);
             }
@@ -267,7 +294,7 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
         }
         self.make_room()?;
         self.exchanges
-            .insert(id.clone(), Exchange::new(waiter, None, true));
+            .insert(id.clone(), Exchange::new(joined, None, true));
         self.look_up(&id);
         Ok(())
     }
@@ -277,7 +304,9 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        exchange.waiters.retain(|waiter| waiter.token != *token);
+        exchange
+            .waiters
+            .retain(|joined| joined.waiter.token != *token);
         if exchange.waiters.is_empty() && !exchange.is_kept() {
             self.close(id);
         }
@@ -298,6 +327,7 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
     ) {
         if is_reset {
             self.index.forget_partition(partition);
+            self.look_up_again();
         }
         for seen in replies {
             self.index.insert(&seen.id, seen.reply.place);
@@ -318,8 +348,12 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
     /// Takes where the reply partitions ended, one offset each; `None` when that could not be found out.
     pub fn handle_ends(&mut self, ends: Option<&[i64]>) {
         let (asked, is_more) = self.rounds.finish();
+        self.sort_out_at = SORT_OUT_MIN;
         if is_more {
             self.outputs.push_back(ShardOutput::LookUpEnds);
+        }
+        if std::mem::take(&mut self.is_round_void) && ends.is_some() {
+            return self.look_up_all(asked);
         }
         let Some(ends) = ends else {
             for (id, look_up) in asked {
@@ -373,19 +407,17 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
             }
             Err(fault) => return self.fail(id, &Verdict::Fault(fault)),
         };
-        exchange.request = None;
-        let (done, waiting) = std::mem::take(&mut exchange.waiters)
+        let (done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut exchange.waiters)
             .into_iter()
-            .partition(|waiter: &Waiter<T>| waiter.wants == Wants::Stored);
+            .partition(|joined| joined.waiter.wants == Wants::Stored);
         exchange.waiters = waiting;
-        if exchange.is_kept() {
+        if exchange.may_repeat {
             self.linger(id, now);
         } else if exchange.waiters.is_empty() {
             self.close(id);
         }
-        let done: Vec<Waiter<T>> = done;
-        for waiter in done {
-            self.tell(waiter.token, told.clone());
+        for joined in done {
+            self.tell(joined.waiter.token, told.clone());
         }
     }
 
@@ -427,6 +459,11 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
         self.index.len()
     }
 
+    /// Those who wait for a look-up that has not begun, gone ones that were not sorted out included.
+    pub fn look_ups_waiting(&self) -> usize {
+        self.rounds.waiting()
+    }
+
     fn tell(&mut self, token: T, verdict: Verdict) {
         self.outputs.push_back(ShardOutput::Tell { token, verdict });
     }
@@ -441,12 +478,32 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
             self.outputs.push_back(ShardOutput::LookUpEnds);
         }
         self.next_look_up += 1;
+        if self.rounds.waiting() >= self.sort_out_at {
+            let exchanges = &self.exchanges;
+            self.rounds
+                .retain(|(id, look_up)| is_looking_up(exchanges, id, *look_up));
+            self.sort_out_at = SORT_OUT_MIN.max(2 * self.rounds.waiting());
+        }
+    }
+
+    /// A log has begun anew: ends that were looked up before may be beyond what will ever be indexed.
+    fn look_up_again(&mut self) {
+        self.is_round_void = self.rounds.is_running();
+        for CatchUp { asked, .. } in std::mem::take(&mut self.catching_up) {
+            self.look_up_all(asked);
+        }
+    }
+
+    fn look_up_all(&mut self, asked: Vec<(CorrelationId, LookUp)>) {
+        for (id, look_up) in asked {
+            if self.is_looking_up(&id, look_up) {
+                self.look_up(&id);
+            }
+        }
     }
 
     fn is_looking_up(&self, id: &CorrelationId, look_up: LookUp) -> bool {
-        self.exchanges.get(id).is_some_and(|exchange| {
-            exchange.state == State::LookingUp && exchange.look_up == look_up
-        })
+        is_looking_up(&self.exchanges, id, look_up)
     }
 
     /// Takes an exchange out; gives those who wait for it.
@@ -457,7 +514,8 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
         if let Some(key) = exchange.lingers {
             self.lingering.remove(&key);
         }
-        exchange.waiters
+        let waiters = exchange.waiters.into_iter();
+        waiters.map(|joined| joined.waiter).collect()
     }
 
     fn linger(&mut self, id: &CorrelationId, now: Instant) {
@@ -477,7 +535,8 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
             return;
         };
         exchange.state = State::Producing;
-        let deadline = exchange.waiters.iter().map(|waiter| waiter.deadline).max();
+        let deadlines = exchange.waiters.iter().map(|joined| joined.waiter.deadline);
+        let deadline = deadlines.max();
         self.outputs.push_back(ShardOutput::Produce {
             id: id.clone(),
             request,
@@ -517,21 +576,32 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
         let Some(mut exchange) = self.exchanges.remove(id) else {
             return;
         };
-        if exchange.request.is_some() {
+        let is_covered = |joined: &Joined<T>| joined.since <= look_up;
+        let is_wanted = exchange
+            .waiters
+            .iter()
+            .any(|joined| joined.brings_request && is_covered(joined));
+        let is_open = |joined: &Joined<T>| {
+            !is_covered(joined) && (joined.brings_request || joined.is_asking())
+        };
+        let is_to_go_on = !is_wanted && exchange.waiters.iter().any(is_open);
+        if is_wanted {
             self.produce(id, &mut exchange);
-        } else {
+        } else if !is_to_go_on {
             exchange.state = State::Watched;
         }
-        let (asking, waiting) = std::mem::take(&mut exchange.waiters)
+        let (asking, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut exchange.waiters)
             .into_iter()
-            .partition(|waiter: &Waiter<T>| waiter.wants == Wants::ReplyNow);
+            .partition(|joined| joined.is_asking() && (is_wanted || is_covered(joined)));
         exchange.waiters = waiting;
         if !exchange.waiters.is_empty() || exchange.is_kept() {
             self.exchanges.insert(id.clone(), exchange);
         }
-        let asking: Vec<Waiter<T>> = asking;
-        for waiter in asking {
-            self.tell(waiter.token, Verdict::NoReply);
+        if is_to_go_on {
+            self.look_up(id);
+        }
+        for joined in asking {
+            self.tell(joined.waiter.token, Verdict::NoReply);
         }
     }
 
@@ -555,10 +625,10 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
 }
 
 impl<T, R> Exchange<T, R> {
-    fn new(waiter: Waiter<T>, request: Option<R>, may_repeat: bool) -> Self {
+    fn new(first: Joined<T>, request: Option<R>, may_repeat: bool) -> Self {
         Self {
             state: State::LookingUp,
-            waiters: vec![waiter],
+            waiters: vec![first],
             request,
             may_repeat,
             look_up: LookUp::MAX,
@@ -569,8 +639,27 @@ impl<T, R> Exchange<T, R> {
     /// Whether it stays open although nobody waits.
     fn is_kept(&self) -> bool {
         match self.state {
-            State::Producing | State::Stored | State::OutcomeUnknown => self.may_repeat,
+            State::Producing => self.may_repeat,
+            // What does not linger would never go.
+            State::Stored | State::OutcomeUnknown => self.lingers.is_some(),
             State::LookingUp | State::Watched => false,
         }
     }
+}
+
+impl<T> Joined<T> {
+    /// Whether it is to be told at once that there is no reply.
+    fn is_asking(&self) -> bool {
+        self.waiter.wants == Wants::ReplyNow
+    }
+}
+
+fn is_looking_up<T, R>(
+    exchanges: &HashMap<CorrelationId, Exchange<T, R>>,
+    id: &CorrelationId,
+    look_up: LookUp,
+) -> bool {
+    exchanges
+        .get(id)
+        .is_some_and(|exchange| exchange.state == State::LookingUp && exchange.look_up == look_up)
 }

@@ -304,3 +304,77 @@ fn a_reply_that_is_gone_is_looked_for_again() {
     assert_eq!(shard.submit("a", 2, Wants::Reply), "look up");
     assert_eq!(shard.ends(&[4]), "produce a");
 }
+
+#[test]
+fn a_look_up_says_nothing_to_a_request_that_came_after_it_began() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.watch("a", 1, Wants::Reply), "look up");
+    assert_eq!(shard.submit("a", 2, Wants::Reply), "");
+    assert_eq!(shard.watch("a", 3, Wants::ReplyNow), "");
+    assert_eq!(shard.ends(&[4]), "");
+    assert_eq!(
+        shard.indexed(4),
+        "look up",
+        "a reply may have come between the two"
+    );
+    assert_eq!(shard.ends(&[6]), "");
+    let told = "tell 1 reply 5, tell 2 reply 5, tell 3 reply 5";
+    assert_eq!(shard.reply("a", 5), told);
+}
+
+#[test]
+fn a_repeat_is_not_produced_by_the_look_up_of_one_that_is_gone() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit("a", 1, Wants::Reply), "look up");
+    assert_eq!(shard.submit("a", 2, Wants::Reply), "");
+    shard.cancel("a", 1);
+    assert_eq!(shard.ends(&[0]), "");
+    assert_eq!(shard.indexed(0), "look up");
+    assert_eq!(shard.ends(&[0]), "produce a");
+}
+
+#[test]
+fn repeats_that_keep_coming_do_not_hold_up_the_first() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit("a", 1, Wants::Reply), "look up");
+    for token in 2..9 {
+        assert_eq!(shard.submit("a", token, Wants::Reply), "");
+    }
+    assert_eq!(shard.ends(&[0]), "");
+    assert_eq!(shard.indexed(0), "produce a");
+}
+
+#[test]
+fn an_exchange_that_does_not_linger_goes_with_its_last_client() {
+    let mut shard = Fixture::new();
+    shard.submit_as("a", 1, Wants::Reply, true);
+    shard.stored("a", Ok(()), 0);
+    assert_eq!(shard.submit("a", 2, Wants::Reply), "", "with our id");
+    shard.cancel("a", 1);
+    shard.cancel("a", 2);
+    assert_eq!(shard.0.exchanges_open(), 0);
+}
+
+#[test]
+fn a_log_that_begins_anew_does_not_hold_up_those_who_wait_for_the_end_of_the_old_one() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit("a", 1, Wants::Reply), "look up");
+    assert_eq!(shard.ends(&[100]), "");
+    assert_eq!(shard.submit("b", 2, Wants::Reply), "look up");
+    shard.0.handle_indexed(0, true, Vec::new(), 3);
+    assert_eq!(shard.outputs(), "", "one look-up is under way");
+    assert_eq!(shard.ends(&[100]), "look up", "perhaps of the old log");
+    assert_eq!(shard.ends(&[2]), "look up, produce a");
+    assert_eq!(shard.ends(&[2]), "produce b");
+}
+
+#[test]
+fn those_who_come_and_go_while_a_look_up_hangs_are_not_kept() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit("a", 1, Wants::Reply), "look up");
+    for token in 0..10_000 {
+        assert_eq!(shard.submit("b", token, Wants::Reply), "");
+        shard.cancel("b", token);
+    }
+    assert!(shard.0.look_ups_waiting() < 2_000);
+}
