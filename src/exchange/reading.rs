@@ -5,6 +5,7 @@
 //! | found | at once |
 //! | unchanged (304) | with `prefer: wait=N` after N, if it stays so |
 //! | not found | with `prefer: wait=N` and no condition after N, if it stays so; never while something acknowledged is not read yet |
+//! | not looked through yet | after others had their turn |
 //! | still reading | within five seconds, else 503 |
 
 use std::time::Duration;
@@ -64,6 +65,8 @@ pub enum CacheAnswer<C> {
     CollectionNotCached,
     /// The item may be in Kafka.
     ItemNotCached,
+    /// Not all of the cache was looked at yet.
+    Unfinished,
 }
 
 /// What comes next.
@@ -79,6 +82,8 @@ pub enum Next<C> {
     Begin(C),
     /// Ask Kafka.
     Cold,
+    /// Ask the cache again, after others had their turn.
+    LookOn,
     /// Answer with an error.
     Fail(RequestError),
 }
@@ -184,6 +189,8 @@ impl Reading {
                 budget_bytes: self.budget_bytes,
             }),
             CacheAnswer::ItemNotCached => Next::Cold,
+            CacheAnswer::Unfinished if now < self.since + self.timeout => Next::LookOn,
+            CacheAnswer::Unfinished => Next::Fail(self.warming()),
         }
     }
 

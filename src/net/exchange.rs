@@ -34,7 +34,9 @@ use crate::kafka::topics::{
     TopicState, Topics, Waiting, find_cold,
 };
 use crate::mapping::http_kafka::correlated::{StatusRequest, Submission};
-use crate::mapping::http_kafka::fetch::{Answer, CachedTopic, FetchRequest, SingleOutcome};
+use crate::mapping::http_kafka::fetch::{
+    Answer, CachedTopic, FetchRequest, Searched, SingleOutcome,
+};
 use crate::mapping::http_kafka::{Action, Resolved};
 use crate::runtime::notify::Notify;
 
@@ -112,8 +114,10 @@ struct Read {
     wake_at: Instant,
     /// Where the topic ended when the request came, if that matters.
     ends: Option<Rc<EndsTicket>>,
-    /// Below these offsets Kafka was searched in vain, because what is cached begins there.
-    searched_below: Vec<i64>,
+    /// Where nothing matches.
+    searched: Searched,
+    /// Kafka was searched.
+    is_cold_read: bool,
 }
 
 /// One request and what has become of it.
@@ -254,7 +258,8 @@ impl Exchange {
                     waiting: None,
                     wake_at: now,
                     ends: None,
-                    searched_below: Vec::new(),
+                    searched: Searched::default(),
+                    is_cold_read: false,
                 }))
             }
         };
@@ -527,6 +532,11 @@ impl Exchange {
                 Step::Begin(head)
             }
             reading::Next::Cold => self.read_cold(service, notify),
+            reading::Next::LookOn => {
+                notify.notify();
+                read.wake_at = Instant::FAR_FUTURE;
+                Step::Pending
+            }
         }
     }
 
@@ -539,7 +549,7 @@ impl Exchange {
             return Step::Pending;
         };
         // More was let go of while Kafka was searched, unseen: not found cannot be said.
-        let (Some(reader), true) = (from.reader.clone(), from.searched_below.is_empty()) else {
+        let (Some(reader), true) = (from.reader.clone(), !from.is_cold_read) else {
             return Step::Fail(RequestError::ColdReadFailed { topic });
         };
         let view = topics.cached(&reader);
@@ -589,7 +599,10 @@ impl Exchange {
                 Step::Fail(RequestError::ColdReadFailed { topic })
             }
             Poll::Ready(Ok(None)) => {
-                from.searched_below = std::mem::take(searched_below);
+                for (partition, below) in std::mem::take(searched_below).into_iter().enumerate() {
+                    from.searched.set(partition, below);
+                }
+                from.is_cold_read = true;
                 let replaced =
                     std::mem::replace(&mut self.state, State::Refused(RequestError::NotFound));
                 if let State::Cold { from, .. } = replaced {
@@ -684,7 +697,7 @@ impl Read {
         let answer = if request.merge {
             collection_answer(topics, &reader, request, &view)
         } else {
-            item_answer(request.single_beyond(&view, &self.searched_below))
+            item_answer(request.single_beyond(&view, &mut self.searched))
         };
         match &answer {
             CacheAnswer::Found(_)
@@ -692,7 +705,10 @@ impl Read {
             | CacheAnswer::Collection(_)
             | CacheAnswer::NotFound => service.watch.metrics.cache_hits.increment(),
             CacheAnswer::ItemNotCached => service.watch.metrics.cache_misses.increment(),
-            CacheAnswer::Warming | CacheAnswer::TooMany | CacheAnswer::CollectionNotCached => {}
+            CacheAnswer::Warming
+            | CacheAnswer::Unfinished
+            | CacheAnswer::TooMany
+            | CacheAnswer::CollectionNotCached => {}
         }
         self.machine.handle_cache(answer, behind, now)
     }
@@ -739,6 +755,7 @@ fn item_answer(outcome: SingleOutcome) -> CacheAnswer<Opening> {
         SingleOutcome::NotFound => CacheAnswer::NotFound,
         SingleOutcome::Warming => CacheAnswer::Warming,
         SingleOutcome::NotCached { .. } => CacheAnswer::ItemNotCached,
+        SingleOutcome::Unfinished => CacheAnswer::Unfinished,
     }
 }
 

@@ -165,6 +165,17 @@ fn the_time_of_a_read_begins_when_it_may_begin() {
 }
 
 #[test]
+fn a_long_look_goes_on_within_the_request_s_time() {
+    let plain = reading(0, false);
+    let next = cache(&plain, CacheAnswer::Unfinished, at(1000));
+    assert!(matches!(next, Next::LookOn));
+    assert_eq!(
+        status(cache(&plain, CacheAnswer::Unfinished, at(31_000))),
+        503
+    );
+}
+
+#[test]
 fn what_the_cache_has_let_go_of_is_asked_of_kafka_or_said() {
     let plain = reading(0, false);
     assert!(matches!(

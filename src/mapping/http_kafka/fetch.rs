@@ -88,7 +88,33 @@ pub enum SingleOutcome {
         /// Where the cache begins.
         below: i64,
     },
+    /// Nothing was found so far, and looking on now would keep the core: ask again.
+    Unfinished,
 }
+
+/// Below which offset of each partition nothing matches: the cache was searched there, or Kafka.
+#[derive(Clone, Debug, Default)]
+pub struct Searched {
+    below: Vec<i64>,
+}
+
+impl Searched {
+    /// Nothing in the partition matches below this offset.
+    pub fn set(&mut self, partition: usize, below: i64) {
+        if self.below.len() <= partition {
+            self.below.resize(partition + 1, i64::MIN);
+        }
+        let known = &mut self.below[partition];
+        *known = below.max(*known);
+    }
+
+    fn get(&self, partition: usize) -> i64 {
+        self.below.get(partition).copied().unwrap_or(i64::MIN)
+    }
+}
+
+/// Records that one look at a topic examines one by one, for conditions that no index helps with: some tenths of a millisecond.
+const RECORDS_PER_LOOK_MAX: usize = 2_048;
 
 /// The cached partitions of a topic.
 pub trait CachedTopic {
@@ -143,11 +169,15 @@ impl FetchRequest {
 
     /// Answers from the cache.
     pub fn single(&self, topic: &impl CachedTopic) -> SingleOutcome {
-        self.single_beyond(topic, &[])
+        self.single_beyond(topic, &mut Searched::default())
     }
 
-    /// Answers from the cache after Kafka was searched in vain below `searched_below` (one offset a partition), because what is cached was not searched there.
-    pub fn single_beyond(&self, topic: &impl CachedTopic, searched_below: &[i64]) -> SingleOutcome {
+    /// Answers from the cache where it was not `searched` before, and notes what was searched now.
+    pub fn single_beyond(
+        &self,
+        topic: &impl CachedTopic,
+        searched: &mut Searched,
+    ) -> SingleOutcome {
         if self.is_cursor_unread(topic) {
             return SingleOutcome::Warming;
         }
@@ -158,16 +188,24 @@ impl FetchRequest {
             .into_iter()
             .chain((0..topic.partition_count()).filter(|partition| Some(*partition) != home));
         let mut gap = None;
+        let mut budget = RECORDS_PER_LOOK_MAX;
         for partition in order {
             let asked = cursor
                 .as_ref()
                 .and_then(|cursor| cursor.offset(i32::try_from(partition).ok()?))
                 .unwrap_or(i64::MIN);
-            let from = searched_below
-                .get(partition)
-                .map_or(asked, |below| asked.max(*below));
+            let below = searched.get(partition);
             let looked = topic.with_view(partition, |view| {
-                self.look(view, partition, from, cursor.is_some())
+                // A log that ends before what was searched is another one.
+                let is_same_log = below <= view.next_offset();
+                let from = if is_same_log { asked.max(below) } else { asked };
+                let found = self.find(view, from, &mut budget);
+                match found {
+                    Found::Nothing => searched.set(partition, view.next_offset()),
+                    Found::Unfinished(offset) => searched.set(partition, offset),
+                    Found::Record(_) | Found::NotCached(_) | Found::Warming => {}
+                }
+                self.look(&found, partition, cursor.is_some())
             });
             match looked.unwrap_or(Some(SingleOutcome::Warming)) {
                 None => {}
@@ -281,37 +319,35 @@ impl FetchRequest {
     }
 
     /// What one partition says; `None`: nothing, the others are to be asked.
-    fn look(
-        &self,
-        view: &PartitionView,
-        partition: usize,
-        from: i64,
-        is_cursor: bool,
-    ) -> Option<SingleOutcome> {
-        match self.find(view, from) {
+    fn look(&self, found: &Found<'_>, partition: usize, is_cursor: bool) -> Option<SingleOutcome> {
+        match found {
             Found::Record(record) => {
                 let answer = self.answer(
                     partition,
                     record.offset + 1,
                     record.value,
-                    record.headers,
+                    record.headers.clone(),
                     is_cursor,
                 );
                 Some(answer.map_or(SingleOutcome::NotFound, SingleOutcome::Answer))
             }
-            Found::NotCached(below) => Some(SingleOutcome::NotCached { partition, below }),
+            Found::NotCached(below) => Some(SingleOutcome::NotCached {
+                partition,
+                below: *below,
+            }),
             Found::Warming => Some(SingleOutcome::Warming),
+            Found::Unfinished(_) => Some(SingleOutcome::Unfinished),
             Found::Nothing => None,
         }
     }
 
-    fn find<'v>(&self, view: &'v PartitionView, from: i64) -> Found<'v> {
+    fn find<'v>(&self, view: &'v PartitionView, from: i64, budget: &mut usize) -> Found<'v> {
         if self.filters.is_empty() {
-            return scan(view, from, &RecordFilter::default());
+            return scan(view, from, &RecordFilter::default(), budget);
         }
         let found = self.filters.iter().map(|filter| match &filter.key {
-            Some(key) => find_key(view, from, filter, key),
-            None => scan(view, from, filter),
+            Some(key) => find_key(view, from, filter, key, budget),
+            None => scan(view, from, filter, budget),
         });
         found.fold(Found::Nothing, Found::or)
     }
@@ -349,6 +385,8 @@ enum Found<'v> {
     Nothing,
     NotCached(i64),
     Warming,
+    /// Nothing below this offset; what lies above was not looked at.
+    Unfinished(i64),
 }
 
 impl Found<'_> {
@@ -357,6 +395,15 @@ impl Found<'_> {
         match (self, other) {
             (Self::Warming, _) | (_, Self::Warming) => Self::Warming,
             (Self::NotCached(below), _) | (_, Self::NotCached(below)) => Self::NotCached(below),
+            (Self::Unfinished(one), Self::Unfinished(other)) => Self::Unfinished(one.min(other)),
+            (Self::Record(record), Self::Unfinished(below))
+            | (Self::Unfinished(below), Self::Record(record)) => {
+                if record.offset < below {
+                    Self::Record(record)
+                } else {
+                    Self::Unfinished(below)
+                }
+            }
             (Self::Record(one), Self::Record(other)) => {
                 Self::Record(if other.offset < one.offset {
                     other
@@ -374,8 +421,13 @@ fn find_key<'v>(
     mut from: i64,
     filter: &RecordFilter,
     key: &[u8],
+    budget: &mut usize,
 ) -> Found<'v> {
     loop {
+        if *budget == 0 {
+            return Found::Unfinished(from);
+        }
+        *budget -= 1;
         match view.oldest_from(key, from) {
             Lookup::Found(record) if filter.matches_headers(record.headers.clone()) => {
                 return Found::Record(record);
@@ -391,7 +443,12 @@ fn find_key<'v>(
     }
 }
 
-fn scan<'v>(view: &'v PartitionView, from: i64, filter: &RecordFilter) -> Found<'v> {
+fn scan<'v>(
+    view: &'v PartitionView,
+    from: i64,
+    filter: &RecordFilter,
+    budget: &mut usize,
+) -> Found<'v> {
     if !view.is_ready() {
         return Found::Warming;
     }
@@ -399,12 +456,19 @@ fn scan<'v>(view: &'v PartitionView, from: i64, filter: &RecordFilter) -> Found<
     if from < view.evicted_below() {
         return Found::NotCached(view.evicted_below());
     }
-    let mut records = view
-        .scan(from, Superseded::Skip)
-        .filter_map(|record| record.view());
-    records
-        .find(|record| filter.matches_headers(record.headers.clone()))
-        .map_or(Found::Nothing, Found::Record)
+    for record in view.scan(from, Superseded::Skip) {
+        if *budget == 0 {
+            return Found::Unfinished(record.offset());
+        }
+        *budget -= 1;
+        let Some(record) = record.view() else {
+            continue;
+        };
+        if filter.matches_headers(record.headers.clone()) {
+            return Found::Record(record);
+        }
+    }
+    Found::Nothing
 }
 
 /// Writes the values of a collection as a JSON array, piece by piece.

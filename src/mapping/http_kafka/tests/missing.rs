@@ -1,6 +1,7 @@
 //! Reads of what is not cached, or not cached yet.
 
 use super::*;
+use crate::mapping::http_kafka::fetch::Searched;
 
 #[test]
 fn a_partition_that_has_not_been_read_to_its_end_is_waited_for() {
@@ -134,13 +135,13 @@ fn after_kafka_was_searched_in_vain_what_is_cached_decides() {
         topic.append(0, &[("x", "0", &[]), ("x", "1", &[])]);
         topic.evict(0);
         topic.append(0, &[("a", "2", &[("tag", "x")])]);
-        let beyond = |filters| said(&read(filters, &[]).single_beyond(&topic, &[2]));
+        let beyond = |filters| said(&read(filters, &[]).single_beyond(&topic, &mut searched(2)));
         assert_eq!(beyond("{key: a}"), "200 'AQIABg==' 2", "{policy:?}");
         assert_eq!(beyond("{headers: {tag: x}}"), "200 'AQIABg==' 2");
         assert_eq!(beyond("{key: z}"), "not found");
         assert_eq!(beyond("{key: z}, {headers: {tag: x}}"), "200 'AQIABg==' 2");
         assert_eq!(
-            said(&read("{key: z}", &[]).single_beyond(&topic, &[1])),
+            said(&read("{key: z}", &[]).single_beyond(&topic, &mut searched(1))),
             "not cached: 0 below 2",
             "more was evicted meanwhile"
         );
@@ -149,7 +150,45 @@ fn after_kafka_was_searched_in_vain_what_is_cached_decides() {
     log.append(0, &[("x", "0", &[]), ("x", "1", &[])]);
     log.evict(0);
     assert_eq!(
-        said(&read("{key: a}", &["AQIAAg=="]).single_beyond(&log, &[2])),
+        said(&read("{key: a}", &["AQIAAg=="]).single_beyond(&log, &mut searched(2))),
         "304 'AQIAAg=='"
     );
+}
+
+/// Nothing matches below this offset of the first partition.
+fn searched(below: i64) -> Searched {
+    let mut searched = Searched::default();
+    searched.set(0, below);
+    searched
+}
+
+#[test]
+fn a_condition_without_an_index_is_looked_for_bit_by_bit_and_never_twice() {
+    for policy in [COMPACT, DELETE] {
+        let mut topic = Topic::new(policy, 2);
+        let keys: Vec<String> = (0..5000).map(|key| key.to_string()).collect();
+        let records: Vec<(&str, &str, &[(&str, &str)])> = keys
+            .iter()
+            .map(|key| (key.as_str(), "v", &[][..]))
+            .collect();
+        topic.append(0, &records);
+        topic.append(1, &records);
+        let request = read("{headers: {tag: x}}", &[]);
+        let mut searched = Searched::default();
+        let mut looks = 0;
+        while said(&request.single_beyond(&topic, &mut searched)) == "unfinished" {
+            looks += 1;
+        }
+        assert_eq!(looks, 4, "{policy:?}");
+        assert_eq!(
+            said(&request.single_beyond(&topic, &mut searched)),
+            "not found"
+        );
+        topic.append(1, &[("late", "l", &[("tag", "x")])]);
+        let found = said(&request.single_beyond(&topic, &mut searched));
+        assert!(
+            found.ends_with(" l"),
+            "{found}: one look is enough, the rest was looked at"
+        );
+    }
 }

@@ -295,6 +295,7 @@ fn said(outcome: &SingleOutcome) -> String {
         SingleOutcome::NotCached { partition, below } => {
             format!("not cached: {partition} below {below}")
         }
+        SingleOutcome::Unfinished => "unfinished".into(),
     }
 }
 
