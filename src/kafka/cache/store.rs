@@ -317,10 +317,15 @@ impl PartitionStore {
     }
 
     fn is_old_tombstone(&self, chunk: &Chunk, record: u32, now: UnixMillis) -> bool {
-        self.view.policy().compact
+        self.may_drop_tombstones()
             && chunk.key_hash(record).is_some()
             && chunk.is_tombstone(record)
             && (chunk.timestamp_ms(record)).is_some_and(|written| self.is_old(written, now))
+    }
+
+    /// Only while nothing was given up: what was deleted may still lie where the cache does not reach, and be found there by whoever looks in Kafka.
+    fn may_drop_tombstones(&self) -> bool {
+        self.view.policy().compact && self.view.evicted_below() <= self.view.log_start_offset()
     }
 
     fn is_old(&self, timestamp_ms: i64, now: UnixMillis) -> bool {
@@ -329,7 +334,7 @@ impl PartitionStore {
 
     /// Looks at a few chunks, and repacks those that old tombstones make half dead.
     fn sweep_tombstones(&mut self, now: UnixMillis, out: &mut Vec<Update>) {
-        if !self.view.policy().compact {
+        if !self.may_drop_tombstones() {
             return;
         }
         for _ in 0..SWEPT_CHUNKS_MAX {

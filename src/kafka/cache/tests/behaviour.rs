@@ -149,6 +149,23 @@ fn a_tombstone_stays_until_its_time() {
 }
 
 #[test]
+fn a_tombstone_stays_as_long_as_what_it_deletes_may_lie_where_the_cache_does_not_reach() {
+    let mut bench = Bench::new(COMPACT);
+    let padding = "x".repeat(300);
+    bench.append(&[plain(0, "a", &padding)]);
+    bench.act(|store, _, out| {
+        store.evict(1, out);
+    });
+    bench.append(&[tombstone(1, "a")]);
+    bench.now = UnixMillis(RETENTION_MS * 100);
+    bench.act(PartitionStore::maintain);
+    assert!(matches!(bench.views[0].newest(b"a"), Lookup::Found(_)));
+    bench.handle_progress(2, 1);
+    bench.act(PartitionStore::maintain);
+    assert!(matches!(bench.views[0].newest(b"a"), Lookup::Absent));
+}
+
+#[test]
 fn a_walk_gives_a_rewritten_key_once_with_its_newest_value() {
     let mut bench = Bench::new(COMPACT);
     bench.append(&[
