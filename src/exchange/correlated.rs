@@ -159,7 +159,9 @@ impl Correlated {
             (Kind::Status, Some(_)) => self.accept(),
             (Kind::Status, None) => Next::Fail(self.unknown()),
             (Kind::Sync, None) => Next::Fail(RequestError::NoReply),
-            (Kind::Sync, Some(wait)) => Next::Answer(applied_error(&RequestError::NoReply, wait)),
+            (Kind::Sync, Some(wait)) => {
+                Next::Answer(Box::new(applied_error(&RequestError::NoReply, wait)))
+            }
             (Kind::Submit, _) => Next::Fail(RequestError::Produce(ProduceFault::OutcomeUnknown)),
         }
     }

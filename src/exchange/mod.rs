@@ -21,8 +21,8 @@ use crate::mapping::http_kafka::fetch::Answer;
 use crate::mapping::prefer::applied_wait;
 
 /// An error that comes after as long a wait as the client preferred (RFC 7240 3).
-fn applied_error(error: &RequestError, wait: Duration) -> Box<Answer> {
+fn applied_error(error: &RequestError, wait: Duration) -> Answer {
     let (mut head, body) = error.problem().into_response();
     head.headers.push("preference-applied", applied_wait(wait));
-    Box::new(Answer { head, body })
+    Answer { head, body }
 }

@@ -170,17 +170,16 @@ impl Reading {
     /// Takes what the cache says.
     pub fn handle_cache<C>(&self, answer: CacheAnswer<C>, behind: Behind, now: Instant) -> Next<C> {
         match answer {
-            CacheAnswer::Found(answer) => Next::Answer(self.applied(answer)),
+            CacheAnswer::Found(answer) => self.answer(answer),
             CacheAnswer::Collection(collection) => Next::Begin(collection),
             CacheAnswer::Unchanged(answer) => self
                 .wait_for_change(now)
-                .unwrap_or_else(|| Next::Answer(self.applied(answer))),
+                .unwrap_or_else(|| self.answer(answer)),
             // What was acknowledged and is not read yet must not pass for missing.
             CacheAnswer::NotFound if behind != Behind::Nothing => Next::Fail(self.warming()),
             CacheAnswer::NotFound if self.is_conditional => Next::Fail(RequestError::NotFound),
             CacheAnswer::NotFound => self.wait_for_change(now).unwrap_or_else(|| self.missing()),
             CacheAnswer::Warming if now < self.warm_until() => Next::WaitUntil(self.warm_until()),
-            CacheAnswer::Warming => Next::Fail(self.warming()),
             CacheAnswer::TooMany => Next::Fail(RequestError::CollectionsOverloaded {
                 topic: self.topic.clone(),
             }),
@@ -190,7 +189,7 @@ impl Reading {
             }),
             CacheAnswer::ItemNotCached => Next::Cold,
             CacheAnswer::Unfinished if now < self.since + self.timeout => Next::LookOn,
-            CacheAnswer::Unfinished => Next::Fail(self.warming()),
+            CacheAnswer::Warming | CacheAnswer::Unfinished => Next::Fail(self.warming()),
         }
     }
 
@@ -201,7 +200,7 @@ impl Reading {
 
     fn missing<C>(&self) -> Next<C> {
         match self.wait {
-            Some(wait) => Next::Answer(applied_error(&RequestError::NotFound, wait)),
+            Some(wait) => Next::Answer(Box::new(applied_error(&RequestError::NotFound, wait))),
             None => Next::Fail(RequestError::NotFound),
         }
     }
@@ -216,11 +215,11 @@ impl Reading {
         }
     }
 
-    fn applied(&self, mut answer: Box<Answer>) -> Box<Answer> {
+    fn answer<C>(&self, mut answer: Box<Answer>) -> Next<C> {
         if let Some(wait) = self.wait {
             let applied = applied_wait(wait);
             answer.head.headers.push("preference-applied", applied);
         }
-        answer
+        Next::Answer(answer)
     }
 }

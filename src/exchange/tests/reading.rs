@@ -18,7 +18,16 @@ fn reading(wait_s: u64, is_conditional: bool) -> Reading {
     Reading::new("items".into(), 1, TIMEOUT, wait, is_conditional, at(1000))
 }
 
-fn found(status: u16) -> Box<Answer> {
+fn found(status: u16) -> CacheAnswer<()> {
+    CacheAnswer::Found(answer(status))
+}
+
+fn unchanged() -> CacheAnswer<()> {
+    CacheAnswer::Unchanged(answer(304))
+}
+
+#[expect(clippy::unnecessary_box_returns, reason = "answers come boxed")]
+fn answer(status: u16) -> Box<Answer> {
     Box::new(Answer {
         head: ResponseHead::new(status),
         body: Body::Empty,
@@ -39,8 +48,7 @@ fn status(next: Decision) -> u16 {
 
 #[test]
 fn what_is_found_is_answered_at_once_and_the_preference_was_applied() {
-    let Next::Answer(answer) = cache(&reading(5, false), CacheAnswer::Found(found(200)), at(1000))
-    else {
+    let Next::Answer(answer) = cache(&reading(5, false), found(200), at(1000)) else {
         panic!("it was there")
     };
     assert_eq!(
@@ -71,28 +79,14 @@ fn what_is_missing_is_waited_for_as_long_as_the_client_prefers() {
 #[test]
 fn what_has_not_changed_is_waited_for_and_what_was_deleted_is_said_at_once() {
     let waiting = reading(5, true);
-    let next = cache(&waiting, CacheAnswer::Unchanged(found(304)), at(1000));
+    let next = cache(&waiting, unchanged(), at(1000));
     assert!(matches!(next, Next::WaitForChange(until) if until == at(6000)));
-    assert_eq!(
-        status(cache(
-            &waiting,
-            CacheAnswer::Unchanged(found(304)),
-            at(6000)
-        )),
-        304
-    );
+    assert_eq!(status(cache(&waiting, unchanged(), at(6000))), 304);
     assert_eq!(
         status(cache(&waiting, CacheAnswer::NotFound, at(1000))),
         404
     );
-    assert_eq!(
-        status(cache(
-            &reading(0, true),
-            CacheAnswer::Unchanged(found(304)),
-            at(1000)
-        )),
-        304
-    );
+    assert_eq!(status(cache(&reading(0, true), unchanged(), at(1000))), 304);
 }
 
 #[test]
@@ -107,8 +101,7 @@ fn nothing_is_called_missing_while_something_acknowledged_is_not_read() {
     );
     let missing: Decision = plain.handle_cache(CacheAnswer::NotFound, Behind::Writes, at(2000));
     assert_eq!(status(missing), 503);
-    let there: Decision =
-        plain.handle_cache(CacheAnswer::Found(found(200)), Behind::Writes, at(2000));
+    let there: Decision = plain.handle_cache(found(200), Behind::Writes, at(2000));
     assert_eq!(status(there), 200);
 }
 

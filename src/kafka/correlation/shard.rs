@@ -257,8 +257,9 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
         if is_ours {
             self.produce(&id, &mut exchange);
         }
-        self.exchanges.insert(id.clone(), exchange);
-        if !is_ours {
+        let asked = (!is_ours).then(|| id.clone());
+        self.exchanges.insert(id, exchange);
+        if let Some(id) = asked {
             self.look_up(&id);
         }
         Ok(())
@@ -293,9 +294,9 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
             return Ok(());
         }
         self.make_room()?;
-        self.exchanges
-            .insert(id.clone(), Exchange::new(joined, None, true));
-        self.look_up(&id);
+        let asked = id.clone();
+        self.exchanges.insert(id, Exchange::new(joined, None, true));
+        self.look_up(&asked);
         Ok(())
     }
 

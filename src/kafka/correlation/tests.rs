@@ -34,13 +34,13 @@ impl Fixture {
     }
 
     fn submit_as(&mut self, name: &'static str, token: u32, wants: Wants, is_ours: bool) -> String {
-        let taken = self.0.submit(id(name), is_ours, name, waiter(token, wants));
-        taken.map_or_else(|Overloaded| "overloaded".to_owned(), |()| self.outputs())
+        let refused = self.0.submit(id(name), is_ours, name, waiter(token, wants));
+        refused.map_or_else(|Overloaded| "overloaded".to_owned(), |()| self.outputs())
     }
 
     fn watch(&mut self, name: &str, token: u32, wants: Wants) -> String {
-        let taken = self.0.watch(id(name), waiter(token, wants));
-        taken.map_or_else(|Overloaded| "overloaded".to_owned(), |()| self.outputs())
+        let refused = self.0.watch(id(name), waiter(token, wants));
+        refused.map_or_else(|Overloaded| "overloaded".to_owned(), |()| self.outputs())
     }
 
     fn ends(&mut self, ends: &[i64]) -> String {

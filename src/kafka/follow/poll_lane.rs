@@ -119,15 +119,12 @@ async fn take<S: Sink>(sink: &S, lane: &PollLane, fetched: &[FetchedPartition]) 
                 false
             }
         };
-        match sink.position(key).filter(|_| keep) {
-            Some(position) => lane
-                .session
-                .borrow_mut()
-                .want(key.clone(), position.next_offset),
-            None => {
-                lane.remove(key);
-                sink.following().kick(key);
-            }
+        if let Some(position) = sink.position(key).filter(|_| keep) {
+            let mut session = lane.session.borrow_mut();
+            session.want(key.clone(), position.next_offset);
+        } else {
+            lane.remove(key);
+            sink.following().kick(key);
         }
         runtime::yield_if_needed().await;
     }

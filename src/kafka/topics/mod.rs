@@ -192,7 +192,7 @@ impl Topics {
                 updates,
                 fresh,
                 ..
-            } => self.apply_updates(&key, updates, fresh),
+            } => self.apply_updates(&key, &updates, fresh),
         }
     }
 

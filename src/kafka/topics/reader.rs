@@ -321,7 +321,7 @@ impl Topics {
     }
 
     /// Takes updates of a partition that another core owns.
-    pub(super) fn apply_updates(&self, key: &PartitionKey, updates: Vec<Update>, fresh: bool) {
+    pub(super) fn apply_updates(&self, key: &PartitionKey, updates: &[Update], fresh: bool) {
         let Some(reader) = self.inner.readers.borrow().get(&key.0).cloned() else {
             return;
         };
@@ -339,11 +339,11 @@ impl Topics {
             if fresh {
                 *view = PartitionView::new(reader.policy.get());
             }
-            for update in &updates {
+            for update in updates {
                 view.apply(update.clone());
             }
         }
-        reader.waiters.wake(&updates);
+        reader.waiters.wake(updates);
     }
 
     pub(super) fn notify_readers(&self, topic: &Arc<str>, updates: &[Update]) {

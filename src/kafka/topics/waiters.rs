@@ -74,21 +74,15 @@ impl Waiters {
 
     /// The whole topic may look different.
     pub(super) fn wake_all(&self) {
-        self.all
-            .borrow()
-            .values()
-            .for_each(|waiter| waiter.notify());
+        notify_all(&self.all.borrow());
         for waiters in self.by_key.borrow().values() {
-            waiters.values().for_each(|waiter| waiter.notify());
+            notify_all(waiters);
         }
     }
 
     /// A partition has changed in this way.
     pub(super) fn wake(&self, updates: &[Update]) {
-        self.all
-            .borrow()
-            .values()
-            .for_each(|waiter| waiter.notify());
+        notify_all(&self.all.borrow());
         let by_key = self.by_key.borrow();
         if by_key.is_empty() {
             return;
@@ -99,18 +93,24 @@ impl Waiters {
                     let hashes =
                         (0..chunk.record_count()).filter_map(|index| chunk.key_hash(index));
                     for waiters in hashes.filter_map(|hash| by_key.get(&hash)) {
-                        waiters.values().for_each(|waiter| waiter.notify());
+                        notify_all(waiters);
                     }
                 }
                 // The same records in another place, or how far the log goes: no key has changed.
                 Update::Replace { .. } | Update::Evict { .. } | Update::Progress(_) => {}
                 Update::Restore { .. } | Update::Reset { .. } => {
                     for waiters in by_key.values() {
-                        waiters.values().for_each(|waiter| waiter.notify());
+                        notify_all(waiters);
                     }
                 }
             }
         }
+    }
+}
+
+fn notify_all(waiters: &BTreeMap<Number, Rc<Notify>>) {
+    for waiter in waiters.values() {
+        waiter.notify();
     }
 }
 

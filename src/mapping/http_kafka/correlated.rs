@@ -75,15 +75,12 @@ pub(super) fn status(
     if !matches!(scope.request.method(), "GET" | "HEAD") {
         return Ok(None);
     }
-    let patterns = reply
+    let mut patterns = reply
         .headers
         .iter()
         .filter_map(|header| header.location.as_ref());
     let path = scope.request.path();
-    let Some(id) = patterns
-        .filter_map(|pattern| pattern.correlation_id(path))
-        .next()
-    else {
+    let Some(id) = patterns.find_map(|pattern| pattern.correlation_id(path)) else {
         return Ok(None);
     };
     let topic = render_topic(&reply.topic, scope)?;
@@ -227,10 +224,13 @@ fn hash(key: Option<&[u8]>, headers: &[(Bytes, Bytes)], body: &[u8]) -> String {
         md5.update(value);
     }
     md5.update(body);
-    md5.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut hex = String::with_capacity(HASH_LEN);
+    for byte in md5.finalize() {
+        for digit in [byte >> 4, byte & 15] {
+            hex.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+    hex
 }
 
 fn id_of(key: &[u8], hash: &str) -> Vec<u8> {

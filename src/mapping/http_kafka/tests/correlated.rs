@@ -1,5 +1,7 @@
 //! Requests with a reply: the record and its correlation id (the reference's vectors), the question for a reply, the answer made of one.
 
+use std::fmt::Write as _;
+
 use super::*;
 use crate::http::ResponseHead;
 use crate::mapping::http_kafka::correlated::{StatusRequest, Submission, answer};
@@ -63,12 +65,10 @@ fn hash_in(order: &[&str], record: &Record, body: &[u8]) -> String {
         md5.update(value.as_deref().unwrap());
     }
     md5.update(body);
-    let hash: String = md5
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    hash
+    md5.finalize().iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("strings take what is written");
+        hex
+    })
 }
 
 #[test]

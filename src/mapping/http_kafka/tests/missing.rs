@@ -167,10 +167,8 @@ fn a_condition_without_an_index_is_looked_for_bit_by_bit_and_never_twice() {
     for policy in [COMPACT, DELETE] {
         let mut topic = Topic::new(policy, 2);
         let keys: Vec<String> = (0..5000).map(|key| key.to_string()).collect();
-        let records: Vec<(&str, &str, &[(&str, &str)])> = keys
-            .iter()
-            .map(|key| (key.as_str(), "v", &[][..]))
-            .collect();
+        let none: &[(&str, &str)] = &[];
+        let records: Vec<_> = keys.iter().map(|key| (&key[..], "v", none)).collect();
         topic.append(0, &records);
         topic.append(1, &records);
         let request = read("{headers: {tag: x}}", &[]);

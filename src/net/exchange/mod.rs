@@ -1,0 +1,350 @@
+//! One request and its answer, between the connection that brought it and the core's Kafka side: the shell around [`crate::exchange`].
+//!
+//! ```text
+//!             ┌─ one-way:    Receiving ──whole body──▶ Held ──▶ Acking ──outcome──────────────────▶ answer
+//!  resolved ──┼─ correlated: Receiving ──whole body──▶ Held ──▶ Waiting ─┬─ reply, stored, time ──▶ answer
+//!             │                                                          └─ came before ──▶ Fetching ─▶ answer
+//!             └─ read:       Receiving ──▶ Reading ─┬─ found, or not ─────▶ answer
+//!                             (body is dropped)     ├─ not cached ──▶ Cold ─▶ answer
+//!                                                   └─ collection ──▶ Streaming ─▶ begin, data …, finish
+//! ```
+
+mod correlated;
+mod read;
+
+use std::rc::Rc;
+use std::task::Context;
+
+use bytes::{Bytes, BytesMut};
+
+use super::collection::{Collection, CollectionStep};
+use super::service::Service;
+use crate::clock::Instant;
+use crate::error::RequestError;
+use crate::exchange::correlated::Correlated;
+use crate::exchange::one_way;
+use crate::exchange::reading::Reading;
+use crate::http::{RequestHead, ResponseHead};
+use crate::kafka::client::Delivery;
+use crate::kafka::producer::{Acks, Record};
+use crate::kafka::replies::Pending;
+use crate::mapping::http_kafka::fetch::Answer;
+use crate::mapping::http_kafka::{Action, Resolved};
+use crate::runtime::notify::Notify;
+use correlated::ReplyRead;
+use read::{ColdRead, Read};
+
+/// What earlier requests of a connection are still at. Reads wait for writes and writes for reads, so that a pipeline means what it would mean request by request;
+/// reads do not wait for reads, nor writes for writes. Requests with a reply wait for all writes, and all wait for them: the shards that store them keep no order.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Before {
+    writes: bool,
+    reads: bool,
+    correlated: bool,
+}
+
+/// What an exchange wants its connection to do.
+pub(super) enum Step {
+    /// Nothing now.
+    Pending,
+    /// Answer; the exchange is over.
+    Respond(Box<Answer>),
+    /// Answer with an error; the exchange is over.
+    Fail(RequestError),
+    /// Begin an answer whose body comes in pieces.
+    Begin(ResponseHead),
+    /// A piece.
+    Data(Bytes),
+    /// The last piece; the exchange is over.
+    Finish(Bytes),
+    /// Cut the answer short, visibly; the exchange is over.
+    Abort,
+}
+
+enum State {
+    /// The body is coming. `head`: what to do is not known before it is here.
+    Receiving {
+        body: BytesMut,
+        head: Option<Box<RequestHead>>,
+    },
+    /// The record is ready and waits for what came before it on the connection.
+    Held { body: Bytes },
+    /// The record is on its way.
+    Acking { delivery: Rc<Delivery> },
+    /// The shard of its id will say.
+    Waiting {
+        machine: Box<Correlated>,
+        pending: Pending,
+    },
+    /// A reply that came before is being read.
+    Fetching {
+        machine: Box<Correlated>,
+        read: ReplyRead,
+    },
+    /// The cache is to be asked.
+    Reading(Box<Read>),
+    /// Kafka is being asked.
+    Cold {
+        from: Box<Read>,
+        read: ColdRead,
+        searched_below: Vec<i64>,
+    },
+    /// A collection is being written.
+    Streaming { collection: Box<Collection> },
+    /// Refused before anything was begun.
+    Refused(RequestError),
+}
+
+/// One request and what has become of it.
+pub(super) struct Exchange {
+    resolved: Resolved,
+    state: State,
+    accepted: Instant,
+    charged: usize,
+    service: Option<Rc<Service>>,
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(service) = &self.service {
+            service.release_body(self.charged);
+        }
+    }
+}
+
+impl Exchange {
+    /// An exchange whose body is still to come.
+    pub(super) fn new(resolved: Resolved, now: Instant) -> Self {
+        Self {
+            resolved,
+            state: State::Receiving {
+                body: BytesMut::new(),
+                head: None,
+            },
+            accepted: now,
+            charged: 0,
+            service: None,
+        }
+    }
+
+    /// Keeps the head until the body is here, if it is needed then.
+    pub(super) fn keep_head(&mut self, request: RequestHead) {
+        if let (Action::NeedsBody, State::Receiving { head, .. }) =
+            (&self.resolved.action, &mut self.state)
+        {
+            *head = Some(Box::new(request));
+        }
+    }
+
+    fn is_write(&self) -> bool {
+        matches!(
+            self.resolved.action,
+            Action::Produce { .. } | Action::NeedsBody | Action::Submit(_)
+        )
+    }
+
+    fn is_correlated(&self) -> bool {
+        matches!(self.resolved.action, Action::Submit(_))
+    }
+
+    /// Whether it gives its answer piece by piece.
+    pub(super) fn is_streaming(&self) -> bool {
+        matches!(self.state, State::Streaming { .. })
+    }
+
+    /// Whether it waits for something that may never come, for the client's sake alone.
+    pub(super) fn is_waiting(&self) -> bool {
+        match &self.state {
+            State::Waiting { .. } => true,
+            State::Reading(read) => read.machine.is_waiting(),
+            _ => false,
+        }
+    }
+
+    /// Adds itself to what later requests of the connection may have to wait for. A collection that is being written was begun: what it must show is settled.
+    pub(super) fn add_to(&self, before: &mut Before) {
+        before.correlated |= self.is_correlated();
+        before.writes |= self.is_write();
+        before.reads |= !self.is_write() && !self.is_streaming();
+    }
+
+    /// Takes a piece of the body; false when the core has no room for it.
+    pub(super) fn handle_data(&mut self, bytes: &Bytes, service: &Rc<Service>) -> bool {
+        // The body of a read means nothing.
+        if !self.is_write() {
+            return true;
+        }
+        let State::Receiving { body, .. } = &mut self.state else {
+            return true;
+        };
+        if !service.charge_body(bytes.len()) {
+            return false;
+        }
+        self.service.get_or_insert_with(|| service.clone());
+        self.charged += bytes.len();
+        body.extend_from_slice(bytes);
+        true
+    }
+
+    /// The body that came in pieces is whole: gives it, with the head if what to do was not known before.
+    pub(super) fn take_body(&mut self) -> Option<(Bytes, Option<Box<RequestHead>>)> {
+        match &mut self.state {
+            State::Receiving { body, head } => Some((std::mem::take(body).freeze(), head.take())),
+            _ => None,
+        }
+    }
+
+    /// What to do is known now.
+    pub(super) fn set_resolved(&mut self, resolved: Resolved) {
+        self.resolved = resolved;
+    }
+
+    /// The whole body is here: the record can go on its way, or the reading begin.
+    pub(super) fn handle_body(&mut self, body: Bytes, service: &Rc<Service>, now: Instant) {
+        self.state = match &self.resolved.action {
+            Action::Produce { .. } | Action::NeedsBody | Action::Submit(_) | Action::Status(_) => {
+                State::Held { body }
+            }
+            Action::Fetch(request) => {
+                let topics = &service.topics[self.resolved.cluster];
+                let machine = Reading::new(
+                    self.resolved.topic.clone(),
+                    topics.budget_bytes(),
+                    self.resolved.timeout,
+                    request.prefer.wait_up_to(self.resolved.wait_max),
+                    request.is_conditional(),
+                    now,
+                );
+                State::Reading(Box::new(Read::new(machine, now)))
+            }
+        };
+    }
+
+    /// The gateway is ending: nobody is kept waiting for what may never come, and for replies until `until` at most.
+    pub(super) fn handle_drain(&mut self, now: Instant, until: Instant) {
+        match &mut self.state {
+            State::Waiting { machine, .. } => machine.handle_drain(now, until),
+            State::Reading(read) => read.machine.handle_drain(),
+            _ => {}
+        }
+    }
+
+    /// When to poll without being woken.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Reading(read) => Some(read.wake_at),
+            State::Waiting { machine, .. } | State::Fetching { machine, .. } => {
+                Some(machine.poll_timeout())
+            }
+            State::Cold { .. } => Some(self.accepted + self.resolved.timeout),
+            State::Receiving { .. }
+            | State::Held { .. }
+            | State::Acking { .. }
+            | State::Streaming { .. }
+            | State::Refused(_) => None,
+        }
+    }
+
+    /// Goes as far as it can. `before`: what earlier requests of the connection are still at. `room`: bytes of answer that may be given now.
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        service: &Rc<Service>,
+        notify: &Rc<Notify>,
+        before: Before,
+        room: usize,
+        now: Instant,
+    ) -> Step {
+        if let State::Held { body } = &mut self.state
+            && self.resolved.action.may_begin(before)
+        {
+            let body = std::mem::take(body);
+            self.begin(body, service, notify, now);
+        }
+        match &mut self.state {
+            State::Receiving { .. } | State::Held { .. } => Step::Pending,
+            State::Acking { delivery } => match delivery.outcome().map(one_way::answer) {
+                None => Step::Pending,
+                Some(Ok(answer)) => Step::Respond(Box::new(answer)),
+                Some(Err(error)) => Step::Fail(error),
+            },
+            State::Refused(error) => Step::Fail(error.clone()),
+            State::Waiting { .. } | State::Fetching { .. } => {
+                self.poll_correlated(context, service, notify, now)
+            }
+            State::Reading(read) if before.writes => {
+                // It may want to see what they write, so its waits begin after them.
+                read.machine.begin_at(now);
+                read.wake_at = Instant::FAR_FUTURE;
+                Step::Pending
+            }
+            State::Reading(_) => self.poll_reading(service, notify, now),
+            State::Cold { .. } => self.poll_cold(context, service, notify, now),
+            State::Streaming { collection } => match collection.poll(room) {
+                CollectionStep::Pending => Step::Pending,
+                CollectionStep::Data(bytes) => Step::Data(bytes),
+                CollectionStep::Finish(bytes) => Step::Finish(bytes),
+                CollectionStep::Lost => Step::Abort,
+            },
+        }
+    }
+
+    fn begin(&mut self, body: Bytes, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) {
+        let (timeout, wait_max) = (self.resolved.timeout, self.resolved.wait_max);
+        self.state = match &mut self.resolved.action {
+            Action::Produce {
+                acks,
+                record,
+                tombstone,
+            } => {
+                let mut record: Record = std::mem::take(record);
+                record.value = (!*tombstone).then_some(body);
+                let acks = Acks::from(*acks);
+                self.produce(acks, record, service, notify, now)
+            }
+            Action::Submit(submission) => {
+                let machine = Correlated::submission(submission, timeout, wait_max, now);
+                self.ask(Box::new(machine), service, notify)
+            }
+            Action::Status(status) => {
+                let topic = &self.resolved.topic;
+                let machine = Correlated::status(status, topic, timeout, wait_max, now);
+                self.ask(Box::new(machine), service, notify)
+            }
+            // Neither comes here: reads are not held, and what needs the body got it.
+            Action::Fetch(_) | Action::NeedsBody => State::Refused(RequestError::NoRoute),
+        };
+    }
+
+    fn produce(
+        &self,
+        acks: Acks,
+        record: Record,
+        service: &Rc<Service>,
+        notify: &Rc<Notify>,
+        now: Instant,
+    ) -> State {
+        let client = &service.clients[self.resolved.cluster];
+        let Some(topic) = client.produce_topic(&self.resolved.topic) else {
+            return State::Refused(RequestError::TopicUnavailable {
+                topic: self.resolved.topic.clone(),
+                reason: None,
+            });
+        };
+        let delivery = Delivery::new(notify.clone());
+        let deadline = self.accepted + self.resolved.timeout;
+        client.produce(topic, acks, record, delivery.clone(), now, deadline);
+        State::Acking { delivery }
+    }
+}
+
+impl Action {
+    /// Whether a held request need not wait for what came before it on its connection.
+    fn may_begin(&self, before: Before) -> bool {
+        match self {
+            Self::Produce { .. } => !before.reads && !before.correlated,
+            Self::Submit(_) => !before.reads && !before.writes,
+            Self::Status(_) | Self::Fetch(_) | Self::NeedsBody => !before.writes,
+        }
+    }
+}
