@@ -406,7 +406,7 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
                 exchange.state = State::OutcomeUnknown;
                 Verdict::Fault(ProduceFault::OutcomeUnknown)
             }
-            Err(fault) => return self.fail(id, &Verdict::Fault(fault)),
+            Err(fault) => return self.refuse(id, fault),
         };
         let (done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut exchange.waiters)
             .into_iter()
@@ -549,6 +549,29 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
     fn fail(&mut self, id: &CorrelationId, verdict: &Verdict) {
         for waiter in self.close(id) {
             self.tell(waiter.token, verdict.clone());
+        }
+    }
+
+    /// The request was not stored: tells those who brought it. Whoever only asks for the reply may wait for one to an earlier request.
+    fn refuse(&mut self, id: &CorrelationId, fault: ProduceFault) {
+        let Some(mut exchange) = self.exchanges.remove(id) else {
+            return;
+        };
+        if let Some(key) = exchange.lingers.take() {
+            self.lingering.remove(&key);
+        }
+        let (told, watching): (Vec<_>, Vec<_>) = exchange
+            .waiters
+            .into_iter()
+            .partition(|joined| joined.brings_request);
+        if !watching.is_empty() {
+            exchange.state = State::Watched;
+            exchange.request = None;
+            exchange.waiters = watching;
+            self.exchanges.insert(id.clone(), exchange);
+        }
+        for joined in told {
+            self.tell(joined.waiter.token, Verdict::Fault(fault));
         }
     }
 

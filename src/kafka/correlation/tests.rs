@@ -210,6 +210,18 @@ fn a_request_that_is_refused_may_come_again() {
 }
 
 #[test]
+fn whoever_only_asks_is_not_told_that_a_repeat_was_refused() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.watch("a", 1, Wants::Reply), "look up");
+    assert_eq!(shard.ends(&[0]), "");
+    assert_eq!(shard.indexed(0), "");
+    assert_eq!(shard.submit("a", 2, Wants::Reply), "look up");
+    assert_eq!(shard.ends(&[0]), "produce a");
+    assert_eq!(shard.stored("a", Err(UNREACHABLE), 0), "tell 2 fault");
+    assert_eq!(shard.reply("a", 0), "tell 1 reply 0", "to an earlier one");
+}
+
+#[test]
 fn a_repeat_after_an_unknown_outcome_looks_again_before_it_produces() {
     let mut shard = Fixture::new();
     assert_eq!(shard.submit("a", 1, Wants::Stored), "look up");
