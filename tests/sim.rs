@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice::sim::{self, Faults, Summary, World};
+use sluice::sim::{self, Faults, GatewaySummary, GatewayWorld, Summary, World};
 
 #[test]
 fn every_record_gets_one_outcome_and_every_outcome_is_true() {
@@ -76,5 +76,24 @@ fn four_cores_share_a_cluster_that_keeps_changing_its_mind() {
         };
         let summary = World::new(seed).cores(4).faults(faults).run_until_idle();
         assert!(summary.stored > 0, "SEED={seed}");
+    }
+}
+
+#[test]
+fn every_request_ends_with_a_true_answer_and_nothing_is_left() {
+    let mut total = GatewaySummary::default();
+    let mut runs = 0;
+    for seed in sim::seeds() {
+        total.add(&GatewayWorld::new(seed).run_until_idle());
+        runs += 1;
+    }
+    println!("{runs} runs: {total:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_of_whole_gateways() {
+    for seed in sim::seeds().take(10) {
+        let [first, second] = [(); 2].map(|()| GatewayWorld::new(seed).run_until_idle());
+        assert_eq!(first, second, "SEED={seed}");
     }
 }

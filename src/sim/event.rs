@@ -8,6 +8,9 @@ use kafka_protocol::messages::{
 
 use super::mishap::Repair;
 use crate::kafka::error_code::ErrorCode;
+use bytes::Bytes;
+
+use crate::kafka::fetcher::FetchedPartition;
 use crate::kafka::producer::{Acks, PartitionOutcome, ProduceCall};
 
 /// A task on a core that holds a connection.
@@ -19,8 +22,23 @@ pub(super) struct Endpoint {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Purpose {
-    Produce { broker: i32 },
+    Produce {
+        broker: i32,
+    },
     Metadata,
+    /// Follows a partition.
+    Follow {
+        topic: &'static str,
+        partition: i32,
+    },
+    /// Asks where the reply partitions end that a broker leads.
+    Ends {
+        broker: i32,
+    },
+    /// Reads one reply, for a request.
+    Read {
+        request: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +53,15 @@ pub(super) enum Request {
     InitProducerId,
     Metadata(MetadataRequest),
     DescribeConfigs(DescribeConfigsRequest),
+    Fetch {
+        topic: &'static str,
+        partition: i32,
+        offset: i64,
+    },
+    EndOffsets {
+        topic: &'static str,
+        partitions: Vec<i32>,
+    },
 }
 
 impl Request {
@@ -55,6 +82,8 @@ pub(super) enum Response {
     InitProducerId(Result<(i64, i16), ErrorCode>),
     Metadata(MetadataResponse),
     DescribeConfigs(DescribeConfigsResponse),
+    Fetch(FetchedPartition),
+    EndOffsets(Vec<(i32, Result<i64, ErrorCode>)>),
 }
 
 /// Whatever happens at an instant.
@@ -72,8 +101,35 @@ pub(super) enum Event {
     Mishap,
     /// And is mended.
     Repair(Repair),
+    /// Something happens in a world of whole gateways.
+    Gateway(GatewayEvent),
     /// The world pauses.
     Stop,
+}
+
+/// What happens to whole cores, their clients and the service.
+#[derive(Clone, Debug)]
+pub(super) enum GatewayEvent {
+    /// A core looks into its mailbox.
+    Pump { core: usize },
+    /// A core tries again to send what did not fit.
+    Resend { core: usize },
+    /// A core opens the topics that it needs.
+    Open { core: usize },
+    /// A core closes exchanges that nobody has asked for in a while.
+    Linger { core: usize },
+    /// A request's time may be over.
+    Poll { core: usize, request: u64 },
+    /// A client makes its next request.
+    Ask { client: usize },
+    /// A client leaves without its answer.
+    Vanish { request: u64 },
+    /// A process ends, and another one takes its place.
+    Restart,
+    /// The service reads a request.
+    Consume { token: u64 },
+    /// The service writes a reply.
+    Reply { id: Bytes },
 }
 
 #[derive(Debug)]

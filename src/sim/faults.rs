@@ -19,6 +19,8 @@ pub struct Faults {
     pub batch_refused: u64,
     /// Batches that the leader stores and answers with an error.
     pub batch_stored_unsaid: u64,
+    /// Fetches and look-ups of offsets that the leader refuses.
+    pub read_refused: u64,
     /// The mean time between mishaps of the whole: leaders move, brokers restart, lines are dead.
     pub mishap_interval: Option<Duration>,
     /// The longest way in one direction.
@@ -34,6 +36,7 @@ impl Faults {
         connect_failed: 0,
         batch_refused: 0,
         batch_stored_unsaid: 0,
+        read_refused: 0,
         mishap_interval: None,
         delay_max: Duration::from_millis(2),
     };
@@ -48,6 +51,7 @@ impl Faults {
             connect_failed: rate(),
             batch_refused: rate(),
             batch_stored_unsaid: rate(),
+            read_refused: 0,
             mishap_interval: random.pick(&[
                 None,
                 Some(Duration::from_millis(200)),

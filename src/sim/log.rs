@@ -5,9 +5,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
+
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::record_batch::{BatchHeader, sequence_after};
 
+/// The base offset, which a broker fills in, comes first in a batch.
+const BASE_OFFSET_BYTES: usize = 8;
 /// Batches of each producer in which a duplicate is recognised.
 const DUPLICATE_WINDOW: usize = 5;
 
@@ -31,6 +35,7 @@ struct StoredBatch {
     base_offset: i64,
     tokens: Vec<u64>,
     header: BatchHeader,
+    bytes: Bytes,
 }
 
 #[derive(Debug)]
@@ -46,6 +51,7 @@ impl Log {
         &mut self,
         header: &BatchHeader,
         tokens: Vec<u64>,
+        bytes: &Bytes,
     ) -> Result<Appended, ErrorCode> {
         if header.producer_id >= 0 {
             if let Some(base_offset) = self.duplicate_of(header) {
@@ -59,6 +65,7 @@ impl Log {
             base_offset,
             tokens,
             header: *header,
+            bytes: bytes.clone(),
         };
         remember(&mut self.producers, &batch);
         self.batches.push(batch);
@@ -89,6 +96,23 @@ impl Log {
             .iter()
             .flat_map(|batch| (batch.base_offset..).zip(batch.tokens.iter().copied()))
             .collect()
+    }
+
+    /// Some batches from the one that holds `offset` on, as far as all replicas have them.
+    pub(super) fn read(&self, offset: i64, batches_max: usize) -> Bytes {
+        let is_read = |batch: &StoredBatch| {
+            batch.base_offset + i64::from(batch.header.record_count) <= offset
+        };
+        let first = self.batches.partition_point(is_read);
+        let safe = self.batches[first..]
+            .iter()
+            .take_while(|batch| batch.base_offset < self.high_watermark);
+        let mut records = Vec::new();
+        for batch in safe.take(batches_max) {
+            records.extend_from_slice(&batch.base_offset.to_be_bytes());
+            records.extend_from_slice(&batch.bytes[BASE_OFFSET_BYTES..]);
+        }
+        records.into()
     }
 
     pub(super) const fn end(&self) -> i64 {
@@ -181,7 +205,7 @@ mod tests {
         count: u8,
     ) -> Result<Appended, ErrorCode> {
         let (header, tokens) = header(producer, sequence, count);
-        log.append(&header, tokens)
+        log.append(&header, tokens, &Bytes::new())
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod checker;
 mod event;
 mod fabric;
 mod faults;
+mod gateway;
 mod log;
 mod metadata_task;
 mod mishap;
@@ -28,6 +29,7 @@ mod world;
 
 pub use checker::Summary;
 pub use faults::Faults;
+pub use gateway::{GatewaySummary, GatewayWorld};
 pub use world::World;
 
 /// Runs of each test when nobody says how many: `cargo test` stays fast.

@@ -31,6 +31,8 @@ pub(super) struct Shell {
     pub(super) metadata_task: Option<MetadataTask>,
     /// Records whose outcomes came since the world looked last.
     pub(super) completed: Vec<u64>,
+    /// What was acknowledged since the world looked last: topic, partition, one past the last offset.
+    pub(super) acked: Vec<(String, i32, i64)>,
     topics: BTreeMap<&'static str, TopicId>,
     lanes: BTreeMap<i32, Lane>,
     /// The tick sleeps until somebody is busy.
@@ -76,6 +78,7 @@ impl Shell {
             metadata: Metadata::default(),
             metadata_task: Some(MetadataTask::default()),
             completed: Vec::new(),
+            acked: Vec::new(),
             topics: BTreeMap::new(),
             lanes: BTreeMap::new(),
             is_tick_parked: false,
@@ -163,6 +166,8 @@ impl Shell {
         match purpose {
             Purpose::Produce { broker } => self.handle_lane(broker, event, checker, fabric),
             Purpose::Metadata => MetadataTask::handle(self, event, checker, fabric),
+            // Of the core around it.
+            Purpose::Follow { .. } | Purpose::Ends { .. } | Purpose::Read { .. } => {}
         }
     }
 
@@ -174,7 +179,11 @@ impl Shell {
                     topic,
                     partition,
                     next_offset,
-                } => checker.acked(self.core, &topic, partition, next_offset),
+                } => {
+                    checker.acked(self.core, &topic, partition, next_offset);
+                    let topic = topic.to_string();
+                    self.acked.push((topic, partition, next_offset));
+                }
                 Output::Completed { token, result } => {
                     fabric.tell(|| format!("core {}: record {token} {result:?}", self.core));
                     checker.completed(token, result, fabric.now());
@@ -196,6 +205,12 @@ impl Shell {
             },
             fabric.now(),
         );
+    }
+
+    /// The leader of each partition of a topic, as far as this core knows.
+    pub(super) fn leaders(&self, name: &str) -> Vec<Option<i32>> {
+        let topic = self.metadata.topic(name);
+        topic.map_or_else(Vec::new, |topic| topic.leaders.clone())
     }
 
     fn ask_for_stale(&mut self, fabric: &mut Fabric) {

@@ -10,6 +10,8 @@ use super::broker::FORBIDDEN;
 use super::random::Random;
 use crate::kafka::producer::{Acks, Record};
 
+/// The record header that names a record whose value is its own.
+pub(super) const TOKEN_HEADER: &[u8] = b"sim-token";
 /// Token and the flag of a bad record.
 const VALUE_BYTES_MIN: usize = 9;
 const RETRY_AFTER: Duration = Duration::from_millis(300);

@@ -224,7 +224,7 @@ impl World {
                 self.plan_mishap();
             }
             Event::Write { writer } => self.write(writer),
-            Event::Stop => {}
+            Event::Gateway(_) | Event::Stop => {}
         }
         self.check();
     }
@@ -243,7 +243,10 @@ impl World {
         let completed: Vec<u64> = self
             .shells
             .iter_mut()
-            .flat_map(|shell| std::mem::take(&mut shell.completed))
+            .flat_map(|shell| {
+                shell.acked.clear();
+                std::mem::take(&mut shell.completed)
+            })
             .collect();
         for token in completed {
             self.go_on(token);

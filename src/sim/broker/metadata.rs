@@ -59,7 +59,7 @@ impl Cluster {
         answer.with_partitions(partitions.collect())
     }
 
-    /// The one configuration that the producer asks for.
+    /// The configurations that matter.
     pub(super) fn describe(&self, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
         let results = request.resources.iter().map(|resource| {
             let bytes_max = self
@@ -69,10 +69,18 @@ impl Cluster {
             let config = DescribeConfigsResourceResult::default()
                 .with_name(StrBytes::from_static_str("max.message.bytes"))
                 .with_value(Some(StrBytes::from_string(bytes_max.to_string())));
+            let is_compacted = resource.resource_name.as_str() == COMPACTED;
+            let cleanup = if is_compacted { "compact" } else { "delete" };
+            let policy = DescribeConfigsResourceResult::default()
+                .with_name(StrBytes::from_static_str("cleanup.policy"))
+                .with_value(Some(StrBytes::from_static_str(cleanup)));
             DescribeConfigsResult::default()
                 .with_resource_name(resource.resource_name.clone())
-                .with_configs(vec![config])
+                .with_configs(vec![config, policy])
         });
         DescribeConfigsResponse::default().with_results(results.collect())
     }
 }
+
+/// The topic of which only the newest record of a key counts.
+const COMPACTED: &str = "items";

@@ -2,6 +2,7 @@
 //!
 //! Sits at the far end of the fabric. Its one rule: it answers as Kafka does, and whatever it stores or loses is entered in the journal that the checker reads.
 
+mod fetch;
 mod metadata;
 mod produce;
 
@@ -171,6 +172,18 @@ impl Cluster {
             Request::InitProducerId => Response::InitProducerId(self.init_producer_id(fabric)),
             Request::Metadata(request) => Response::Metadata(self.metadata(request, fabric.now())),
             Request::DescribeConfigs(request) => Response::DescribeConfigs(self.describe(request)),
+            Request::Fetch {
+                topic,
+                partition,
+                offset,
+            } => {
+                let asked = (*topic, *partition, *offset);
+                let (response, wait) = self.fetch(broker, asked, fabric);
+                return (Some(response), wait);
+            }
+            Request::EndOffsets { topic, partitions } => {
+                self.end_offsets(broker, topic, partitions, fabric)
+            }
         };
         (Some(response), Duration::ZERO)
     }

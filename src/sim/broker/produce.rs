@@ -80,7 +80,7 @@ impl Cluster {
             return Err(ErrorCode::MESSAGE_TOO_LARGE);
         }
         let (header, tokens) = read(&part.batch)?;
-        let answer = match partition.log.append(&header, tokens.clone())? {
+        let answer = match partition.log.append(&header, tokens.clone(), &part.batch)? {
             Appended::New { base_offset } => {
                 let places = (base_offset..).map(|offset| Place {
                     partition: part.partition,
@@ -166,8 +166,11 @@ fn read(batch: &Bytes) -> Result<(BatchHeader, Vec<u64>), ErrorCode> {
     let mut tokens = Vec::new();
     for record in records {
         let record = record.map_err(|_| ErrorCode::CORRUPT_MESSAGE)?;
-        let (token, is_bad) = record
-            .value
+        let in_header = record
+            .headers()
+            .find(|(name, _)| *name == workload::TOKEN_HEADER);
+        let (token, is_bad) = in_header
+            .map_or(record.value, |(_, value)| value)
             .and_then(workload::read_value)
             .ok_or(ErrorCode::CORRUPT_MESSAGE)?;
         if is_bad {

@@ -1,0 +1,100 @@
+//! The clients: one request at a time each, on any core of any process, with keys that many of them use.
+//!
+//! Sits above the cores. Its one rule: a client that leaves says nothing, as when its connection breaks.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::exchange::{Ask, Question};
+use crate::sim::random::Random;
+
+/// Keys of items: few, so that writes and reads meet.
+const KEYS: u64 = 6;
+/// Idempotency keys that are in use at a time.
+const IDS: u64 = 3;
+
+/// What all clients do.
+#[derive(Clone, Debug)]
+pub(super) struct Habits {
+    /// The pause between two requests.
+    pub(super) pause_max: Duration,
+    /// In thousandths: leaves before the answer.
+    pub(super) vanishes: u64,
+    /// In thousandths: takes an idempotency key that nobody used yet.
+    pub(super) new_id: u64,
+    pub(super) timeout: Duration,
+    /// Ids taken so far.
+    ids: u64,
+    own_ids: u64,
+}
+
+impl Habits {
+    pub(super) fn drawn(random: &mut Random) -> Self {
+        Self {
+            pause_max: random.pick(&[
+                Duration::from_millis(20),
+                Duration::from_millis(200),
+                Duration::from_millis(600),
+            ]),
+            vanishes: random.pick(&[0, 50, 300]),
+            new_id: random.pick(&[50, 200, 500]),
+            timeout: random.pick(&[Duration::from_millis(800), Duration::from_secs(3)]),
+            ids: 0,
+            own_ids: 0,
+        }
+    }
+
+    /// Any request.
+    pub(super) fn ask(&mut self, random: &mut Random) -> Ask {
+        match random.below(16) {
+            0..=2 => Ask::Put { key: key(random) },
+            3 => Ask::Delete { key: key(random) },
+            4 | 5 => Ask::Get {
+                key: key(random),
+                wait: wait(random),
+            },
+            6 => Ask::List,
+            7 => self.own(random),
+            8..=9 => Ask::Status {
+                id: self.id(random),
+                wait: wait(random),
+            },
+            _ => Ask::Submit(Question {
+                id: self.id(random),
+                is_ours: false,
+                is_async: random.chance(300),
+                wait: wait(random),
+            }),
+        }
+    }
+
+    /// A request with an id of the gateway's making.
+    pub(super) fn own(&mut self, random: &mut Random) -> Ask {
+        self.own_ids += 1;
+        Ask::Submit(Question {
+            id: format!("own-{}", self.own_ids).into(),
+            is_ours: true,
+            is_async: random.chance(300),
+            wait: None,
+        })
+    }
+
+    /// One of the newest ids, which others use too.
+    fn id(&mut self, random: &mut Random) -> Bytes {
+        if self.ids == 0 || random.chance(self.new_id) {
+            self.ids += 1;
+        }
+        let number = self.ids.saturating_sub(random.below(IDS)).max(1);
+        format!("key-{number}").into()
+    }
+}
+
+/// A key of an item.
+pub(super) fn key(random: &mut Random) -> Bytes {
+    format!("item-{}", random.below(KEYS)).into()
+}
+
+fn wait(random: &mut Random) -> Option<Duration> {
+    random.chance(300).then(|| Duration::from_secs(1))
+}
