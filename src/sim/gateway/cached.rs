@@ -11,6 +11,7 @@ use super::exchange::{Ask, Outcome, State};
 use super::items::Items;
 use super::{ITEMS, Shared, WAIT_MAX};
 use crate::clock::Instant;
+use crate::error::RequestError;
 use crate::exchange::reading::{Behind, CacheAnswer, Next, Opened, Reading};
 use crate::http::{Body, Headers, Method, RequestHead, Scheme, Version};
 use crate::kafka::cache::{PartitionView, WalkEnd, WalkId, WalkRefused, WalkStep};
@@ -82,7 +83,8 @@ impl Core {
             return;
         };
         match next(machine, request, &mut self.items, &floors, now) {
-            Next::WaitUntil(until) => {
+            // Whoever waits looks at every change here; that a key's waiters sleep through others is the shell's saving.
+            Next::WaitUntil(until) | Next::WaitForChange(until) => {
                 let wait = until.saturating_duration_since(now);
                 let core = self.number;
                 let event = GatewayEvent::Poll {
@@ -96,8 +98,11 @@ impl Core {
                     Body::Full(body) => body,
                     _ => Bytes::new(),
                 };
-                let status = answer.head.status;
-                self.finish(number, Outcome::Answered { status, body }, shared);
+                let outcome = match answer.head.status {
+                    404 => Outcome::Failed(RequestError::NotFound),
+                    status => Outcome::Answered { status, body },
+                };
+                self.finish(number, outcome, shared);
             }
             Next::Fail(error) => self.finish(number, Outcome::Failed(error), shared),
             Next::Begin((walks, opened_at)) => {
@@ -109,6 +114,7 @@ impl Core {
                 };
                 self.poll_streaming(number, shared);
             }
+            Next::LookOn => self.poll_reading(number, shared),
             Next::Cold => shared.truth.fail(format_args!(
                 "an item is not cached, and nothing is evicted"
             )),
@@ -210,6 +216,7 @@ fn item_answer<C>(outcome: SingleOutcome) -> CacheAnswer<C> {
         SingleOutcome::NotFound => CacheAnswer::NotFound,
         SingleOutcome::Warming => CacheAnswer::Warming,
         SingleOutcome::NotCached { .. } => CacheAnswer::ItemNotCached,
+        SingleOutcome::Unfinished => CacheAnswer::Unfinished,
     }
 }
 

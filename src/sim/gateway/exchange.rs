@@ -295,8 +295,12 @@ impl Core {
                         Body::Full(body) => body,
                         _ => Bytes::new(),
                     };
-                    let status = answer.head.status;
-                    return self.finish(number, Outcome::Answered { status, body }, shared);
+                    let outcome = match answer.head.status {
+                        // Of those who preferred a time it comes as an answer, with what was applied.
+                        504 => Outcome::Failed(RequestError::NoReply),
+                        status => Outcome::Answered { status, body },
+                    };
+                    return self.finish(number, outcome, shared);
                 }
                 Next::Fail(error) => return self.finish(number, Outcome::Failed(error), shared),
                 Next::Read(place) => return self.read_reply(number, place, shared),
