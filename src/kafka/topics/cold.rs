@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::{TopicReader, Topics};
 use crate::clock::Instant;
+use crate::kafka::cache::{Lookup, PartitionView};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::fetcher::{FetchedPartition, PartitionKey, fetched_partitions, single_request};
 use crate::kafka::record_batch::{AbortedTransactions, Batches, HeaderIter, Records, Verdict};
@@ -84,6 +85,7 @@ pub async fn find_cold(
     let order = first
         .into_iter()
         .chain((0..reader.partition_count()).filter(|partition| Some(*partition) != first));
+    let is_compacted = reader.policy().compact;
     let mut read_bytes = 0;
     for partition in order {
         let bounds = topics
@@ -96,7 +98,7 @@ pub async fn find_cold(
             partition,
             next: bounds.0.max(asked),
             end: bounds.1,
-            newest: reader.policy().compact,
+            newest: is_compacted,
             found: None,
             found_key: None,
         };
@@ -109,7 +111,23 @@ pub async fn find_cold(
                 return Err(ColdFault::Failed);
             }
             let fetched = fetch(&topics, &key, scan.next).await?;
-            read_bytes += scan.take(&fetched, &query)?;
+            // On a compacted topic a record counts only if the cache, which has all that is newer, has none of its key.
+            let is_superseded = |record_key: Option<&[u8]>| {
+                record_key
+                    .filter(|_| is_compacted)
+                    .is_some_and(|record_key| {
+                        let newest = |view: &PartitionView| {
+                            matches!(view.newest(record_key), Lookup::Found(_))
+                        };
+                        topics
+                            .with_view(&reader, partition, newest)
+                            .unwrap_or(false)
+                    })
+            };
+            let is_wanted = |key: Option<&[u8]>, headers: HeaderIter<'_>| {
+                (query.matches)(key, headers) && !is_superseded(key)
+            };
+            read_bytes += scan.take(&fetched, &is_wanted)?;
             if read_bytes > READ_BYTES_MAX {
                 return Err(ColdFault::TooLong { read_bytes });
             }
@@ -160,7 +178,11 @@ impl ColdScan {
     }
 
     /// Looks through what was fetched; gives the bytes looked at.
-    fn take(&mut self, fetched: &FetchedPartition, query: &ColdQuery) -> Result<usize, ColdFault> {
+    fn take(
+        &mut self,
+        fetched: &FetchedPartition,
+        is_wanted: &impl Fn(Option<&[u8]>, HeaderIter<'_>) -> bool,
+    ) -> Result<usize, ColdFault> {
         let mut transactions = AbortedTransactions::new(fetched.aborted.iter().copied());
         let from = self.next;
         let mut bytes = 0;
@@ -181,7 +203,7 @@ impl ColdScan {
                     let offset = batch.header.base_offset + i64::from(record.offset_delta);
                     let wanted =
                         (from..self.end).contains(&offset) && (self.newest || self.found.is_none());
-                    if wanted && (query.matches)(record.key, record.headers()) {
+                    if wanted && is_wanted(record.key, record.headers()) {
                         let copy = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
                         let headers = record
                             .headers()
