@@ -91,7 +91,7 @@ impl Core {
                     core,
                     request: number,
                 };
-                self.later(wait, event, shared);
+                shared.later(wait, event);
             }
             Next::Answer(answer) => {
                 let body = match answer.body {
@@ -165,7 +165,7 @@ impl Core {
             core,
             request: number,
         };
-        self.later(wait, event, shared);
+        shared.later(wait, event);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exchange::{Exchange, Outcome};
-use super::follow::{Followed, Follower};
+use super::follow::{Follower, Source};
 use super::items::Items;
 use super::message::Message;
 use super::replies::Replies;
@@ -36,7 +36,7 @@ pub(super) struct Core {
     pub(super) replies: Replies,
     pub(super) items: Items,
     pub(super) floors: Arc<Floors>,
-    pub(super) followers: BTreeMap<Followed, Follower>,
+    pub(super) followers: BTreeMap<Source, Follower>,
     pub(super) exchanges: BTreeMap<u64, Exchange>,
     /// Whose answer a verdict is.
     pub(super) slots: BTreeMap<u64, u64>,
@@ -83,22 +83,14 @@ impl Core {
             writes_in_flight: BTreeMap::new(),
             is_resending: false,
         };
-        core.later(Duration::ZERO, GatewayEvent::Open { core: number }, shared);
-        core.later(
-            LINGER_INTERVAL,
-            GatewayEvent::Linger { core: number },
-            shared,
-        );
+        shared.later(Duration::ZERO, GatewayEvent::Open { core: number });
+        shared.later(LINGER_INTERVAL, GatewayEvent::Linger { core: number });
         core
     }
 
     /// The number of another core of the process.
     pub(super) const fn number_of(&self, index: CoreId) -> usize {
         self.number - self.index.0 + index.0
-    }
-
-    pub(super) fn later(&self, wait: Duration, event: GatewayEvent, shared: &mut Shared) {
-        shared.fabric.schedule.after(wait, Event::Gateway(event));
     }
 
     pub(super) fn handle_endpoint(
@@ -127,7 +119,7 @@ impl Core {
             GatewayEvent::Open { .. } => self.open(shared),
             GatewayEvent::Linger { .. } => {
                 self.replies.shard.handle_timeout(shared.fabric.now());
-                self.later(LINGER_INTERVAL, event.clone(), shared);
+                shared.later(LINGER_INTERVAL, event.clone());
             }
             GatewayEvent::Poll { request, .. } => self.poll(request, shared),
             _ => {}
@@ -147,12 +139,7 @@ impl Core {
 
     pub(super) fn handle_message(&mut self, message: Message, shared: &mut Shared) {
         match message {
-            Message::Submit {
-                id,
-                is_ours,
-                record,
-                waiter,
-            } => self.submit_here(id, is_ours, record, waiter, shared),
+            Message::Submit(submit) => self.submit_here(*submit, shared),
             Message::Watch { id, waiter } => self.watch_here(id, waiter, shared),
             Message::Cancel { id, token } => self.cancel_here(&id, token, shared),
             Message::Forget { id, place } => self.replies.shard.forget(&id, place),
@@ -179,7 +166,7 @@ impl Core {
         let has_items = !self.items.is_wanted || self.open_items(shared);
         if !has_replies || !has_items {
             let event = GatewayEvent::Open { core: self.number };
-            self.later(OPEN_INTERVAL, event, shared);
+            shared.later(OPEN_INTERVAL, event);
         }
     }
 
@@ -187,7 +174,7 @@ impl Core {
     pub(super) fn resend_soon(&mut self, shared: &mut Shared) {
         if !std::mem::replace(&mut self.is_resending, true) {
             let event = GatewayEvent::Resend { core: self.number };
-            self.later(RESEND_INTERVAL, event, shared);
+            shared.later(RESEND_INTERVAL, event);
         }
     }
 

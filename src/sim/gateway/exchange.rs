@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::core::Core;
-use super::message::{Message, Token};
+use super::message::{Message, Submit, Token};
 use super::read::ReplyRead;
 use super::{CORRELATION, ITEMS, REPLIES, Shared, WAIT_MAX};
 use crate::clock::Instant;
@@ -134,7 +134,7 @@ impl Core {
                 let state = super::cached::reading(&ask, timeout, accepted);
                 if !std::mem::replace(&mut self.items.is_wanted, true) {
                     let event = GatewayEvent::Open { core: self.number };
-                    self.later(Duration::ZERO, event, shared);
+                    shared.later(Duration::ZERO, event);
                 }
                 self.accept(number, ask, timeout, state, shared);
                 self.poll(number, shared);
@@ -205,12 +205,12 @@ impl Core {
         };
         let owner = self.owner_of(&id);
         let message = match &exchange.ask {
-            Ask::Submit(question) => Message::Submit {
-                id: id.clone(),
+            Ask::Submit(question) => Message::Submit(Box::new(Submit {
+                id,
                 is_ours: question.is_ours,
                 record: submission(question).record,
                 waiter,
-            },
+            })),
             _ => Message::Watch { id, waiter },
         };
         if self.try_send(owner, message, shared).is_err() {
@@ -226,7 +226,7 @@ impl Core {
             core,
             request: number,
         };
-        self.later(wait, event, shared);
+        shared.later(wait, event);
         self.poll(number, shared);
     }
 

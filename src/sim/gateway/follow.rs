@@ -12,8 +12,8 @@ use crate::kafka::error_code::ErrorCode;
 use crate::kafka::fetcher::FetchedPartition;
 use crate::sim::event::{Endpoint, EndpointEvent, Purpose, Request, Response};
 
-/// Which partition.
-pub(super) type Followed = (&'static str, i32);
+/// A topic and a partition of it.
+pub(super) type Source = (&'static str, i32);
 
 /// How often a follower that may take no more looks whether it may.
 const ROOM_INTERVAL: Duration = Duration::from_millis(2);
@@ -30,29 +30,29 @@ pub(super) struct Follower {
 
 impl Core {
     /// Follows a partition from now on.
-    pub(super) fn follow(&mut self, followed: Followed, shared: &mut Shared) {
-        if self.followers.contains_key(&followed) {
+    pub(super) fn follow(&mut self, source: Source, shared: &mut Shared) {
+        if self.followers.contains_key(&source) {
             return;
         }
-        self.followers.insert(followed, Follower::default());
-        self.fetch(followed, shared);
+        self.followers.insert(source, Follower::default());
+        self.fetch(source, shared);
     }
 
     /// Takes what happened between a follower and its broker.
     pub(super) fn handle_follow(
         &mut self,
-        followed: Followed,
+        source: Source,
         event: EndpointEvent,
         shared: &mut Shared,
     ) {
         let now = shared.fabric.now();
-        let Some(follower) = self.followers.get_mut(&followed) else {
+        let Some(follower) = self.followers.get_mut(&source) else {
             return;
         };
         if matches!(event, EndpointEvent::Wake) {
             if follower.pauses_until.is_some_and(|until| until <= now) {
                 follower.pauses_until = None;
-                self.fetch(followed, shared);
+                self.fetch(source, shared);
             }
             return;
         }
@@ -61,47 +61,47 @@ impl Core {
         };
         match lookup.handle(event, &mut shared.fabric) {
             None => {}
-            Some(Ok(Response::Fetch(fetched))) => self.take(followed, &fetched, shared),
+            Some(Ok(Response::Fetch(fetched))) => self.take(source, &fetched, shared),
             Some(_) => {
                 follower.lookup = None;
-                self.shell.want(followed.0, &mut shared.fabric);
-                self.pause(followed, RETRY_INTERVAL, shared);
+                self.shell.want(source.0, &mut shared.fabric);
+                self.pause(source, RETRY_INTERVAL, shared);
             }
         }
     }
 
-    fn take(&mut self, followed: Followed, fetched: &FetchedPartition, shared: &mut Shared) {
+    fn take(&mut self, source: Source, fetched: &FetchedPartition, shared: &mut Shared) {
         if fetched.error != ErrorCode::NONE {
-            self.shell.want(followed.0, &mut shared.fabric);
-            return self.pause(followed, RETRY_INTERVAL, shared);
+            self.shell.want(source.0, &mut shared.fabric);
+            return self.pause(source, RETRY_INTERVAL, shared);
         }
         // Of a partition without news an incremental fetch session (KIP-227) says nothing.
         let end = Some(fetched.last_stable_offset);
-        let follower = self.followers.entry(followed).or_default();
+        let follower = self.followers.entry(source).or_default();
         let is_news = follower.end != end || !fetched.records.is_empty();
         follower.end = end;
         if !is_news {
-            return self.fetch(followed, shared);
+            return self.fetch(source, shared);
         }
-        if followed.0 == ITEMS {
-            self.store_fetched(followed.1, fetched, shared);
+        if source.0 == ITEMS {
+            self.store_fetched(source.1, fetched, shared);
         } else {
-            self.scan_fetched(followed.1, fetched, shared);
+            self.scan_fetched(source.1, fetched, shared);
         }
-        self.fetch(followed, shared);
+        self.fetch(source, shared);
     }
 
     /// Asks for what comes next.
-    fn fetch(&mut self, followed: Followed, shared: &mut Shared) {
-        let (topic, partition) = followed;
+    fn fetch(&mut self, source: Source, shared: &mut Shared) {
+        let (topic, partition) = source;
         if topic == REPLIES && self.is_congested(shared) {
-            return self.pause(followed, ROOM_INTERVAL, shared);
+            return self.pause(source, ROOM_INTERVAL, shared);
         }
         let index = usize::try_from(partition).unwrap_or(usize::MAX);
         let leader = self.shell.leaders(topic).get(index).copied().flatten();
         let Some(broker) = leader else {
             self.shell.want(topic, &mut shared.fabric);
-            return self.pause(followed, RETRY_INTERVAL, shared);
+            return self.pause(source, RETRY_INTERVAL, shared);
         };
         let offset = if topic == ITEMS {
             self.items.next_offset(partition)
@@ -117,7 +117,7 @@ impl Core {
             core: self.number,
             purpose: Purpose::Follow { topic, partition },
         };
-        let Some(follower) = self.followers.get_mut(&followed) else {
+        let Some(follower) = self.followers.get_mut(&source) else {
             return;
         };
         let fabric = &mut shared.fabric;
@@ -132,12 +132,12 @@ impl Core {
         }
     }
 
-    fn pause(&mut self, followed: Followed, wait: Duration, shared: &mut Shared) {
+    fn pause(&mut self, source: Source, wait: Duration, shared: &mut Shared) {
         let until = shared.fabric.now() + wait;
-        if let Some(follower) = self.followers.get_mut(&followed) {
+        if let Some(follower) = self.followers.get_mut(&source) {
             follower.pauses_until = Some(until);
         }
-        let (topic, partition) = followed;
+        let (topic, partition) = source;
         let purpose = Purpose::Follow { topic, partition };
         let core = self.number;
         shared.fabric.wake(Endpoint { core, purpose }, until);

@@ -22,12 +22,7 @@ pub(super) struct Token {
 /// `ReplyMessage` and `CacheMessage` of the real cores, for one reply topic and one cached topic.
 #[derive(Debug)]
 pub(super) enum Message {
-    Submit {
-        id: CorrelationId,
-        is_ours: bool,
-        record: Record,
-        waiter: Waiter<Token>,
-    },
+    Submit(Box<Submit>),
     Watch {
         id: CorrelationId,
         waiter: Waiter<Token>,
@@ -62,6 +57,15 @@ pub(super) enum Message {
         updates: Vec<Update>,
         is_fresh: bool,
     },
+}
+
+/// A request to be produced, or joined.
+#[derive(Debug)]
+pub(super) struct Submit {
+    pub(super) id: CorrelationId,
+    pub(super) is_ours: bool,
+    pub(super) record: Record,
+    pub(super) waiter: Waiter<Token>,
 }
 
 /// The queues of all cores that live.

@@ -27,6 +27,7 @@ mod world;
 use std::time::Duration;
 
 use super::checker::Checker;
+use super::event::{Event, GatewayEvent};
 use super::fabric::Fabric;
 use message::Mailboxes;
 pub use truth::GatewaySummary;
@@ -52,4 +53,11 @@ struct Shared {
     checker: Checker,
     truth: Truth,
     mailboxes: Mailboxes,
+}
+
+impl Shared {
+    /// Something happens `wait` from now.
+    fn later(&mut self, wait: Duration, event: GatewayEvent) {
+        self.fabric.schedule.after(wait, Event::Gateway(event));
+    }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::core::Core;
 use super::lookup::{EndsOutcome, EndsTask};
-use super::message::{Message, Token};
+use super::message::{Message, Submit, Token};
 use super::{CORRELATION, OUTBOX_PAUSE, REPLIES, REQUESTS, Shared};
 use crate::clock::Instant;
 use crate::kafka::correlation::{
@@ -18,7 +18,10 @@ use crate::kafka::correlation::{
 use crate::kafka::fetcher::FetchedPartition;
 use crate::kafka::producer::{Acks, ProduceFault, Record};
 use crate::runtime::placement::{CoreId, id_owner, partition_owner};
+use crate::sim::checker::Submission;
 use crate::sim::event::EndpointEvent;
+use crate::sim::shell::Write;
+use crate::sim::workload;
 
 /// The replies on one core.
 #[derive(Debug)]
@@ -152,22 +155,17 @@ impl Core {
         is_left
     }
 
-    pub(super) fn submit_here(
-        &mut self,
-        id: CorrelationId,
-        is_ours: bool,
-        record: Record,
-        waiter: Waiter<Token>,
-        shared: &mut Shared,
-    ) {
+    pub(super) fn submit_here(&mut self, submit: Submit, shared: &mut Shared) {
+        let Submit {
+            id,
+            is_ours,
+            record,
+            waiter,
+        } = submit;
         let token = waiter.token;
         shared.truth.joined(self.process, &id, token);
-        if self
-            .replies
-            .shard
-            .submit(id.clone(), is_ours, record, waiter)
-            .is_err()
-        {
+        let result = self.replies.shard.submit(id, is_ours, record, waiter);
+        if result.is_err() {
             shared.truth.left(self.process, token);
             return self.tell(token, Verdict::Overloaded, shared);
         }
@@ -322,17 +320,18 @@ impl Core {
         shared: &mut Shared,
     ) -> u64 {
         let token = shared.checker.next_token();
-        let name = Bytes::from_static(crate::sim::workload::TOKEN_HEADER);
-        let value = crate::sim::workload::value(token, false, 0);
+        let name = Bytes::from_static(workload::TOKEN_HEADER);
+        let value = workload::value(token, false, 0);
         record.headers.push((name, Some(value)));
-        shared.checker.submitted(crate::sim::checker::Submission {
+        shared.checker.submitted(Submission {
             core: self.number,
             topic,
             key: record.key.clone(),
             acks: Acks::InSyncReplicas,
-            deadline,
+            // A look-up may have taken longer than whoever asked could wait.
+            deadline: deadline.max(shared.fabric.now()),
         });
-        let write = crate::sim::shell::Write {
+        let write = Write {
             topic,
             acks: Acks::InSyncReplicas,
             record,

@@ -544,11 +544,14 @@ impl GatewayWorld {
             }
             self.run_until(self.shared.fabric.now() + SETTLING);
             for request in asked {
-                let is_right = match &self.probes[&request] {
-                    Some(Outcome::Answered { .. } | Outcome::Listed { .. }) => true,
-                    Some(Outcome::Failed(RequestError::RepliesOverloaded)) => true,
-                    _ => false,
-                };
+                let is_right = matches!(
+                    &self.probes[&request],
+                    Some(
+                        Outcome::Answered { .. }
+                            | Outcome::Listed { .. }
+                            | Outcome::Failed(RequestError::RepliesOverloaded)
+                    )
+                );
                 if !is_right {
                     let outcome = &self.probes[&request];
                     self.shared.truth.fail(format_args!(
