@@ -80,6 +80,17 @@ impl Habits {
         })
     }
 
+    /// A request with a key that is sent again and again while the first is under way.
+    pub(super) fn repeated(&mut self) -> Ask {
+        self.ids += 1;
+        Ask::Submit(Question {
+            id: format!("key-{}", self.ids).into(),
+            is_ours: false,
+            is_async: false,
+            wait: None,
+        })
+    }
+
     /// One of the newest ids, which others use too.
     fn id(&mut self, random: &mut Random) -> Bytes {
         if self.ids == 0 || random.chance(self.new_id) {

@@ -530,11 +530,15 @@ impl GatewayWorld {
         let (key, own) = (clients::key(random), self.habits.own(random));
         let put = Ask::Put { key: key.clone() };
         let get = Ask::Get { key, wait: None };
-        for ask in [put, get, Ask::List, own] {
+        let repeated = self.habits.repeated();
+        let asks = [put, get, Ask::List, own, repeated.clone(), repeated];
+        for ask in asks {
             let mut asked = Vec::new();
-            for core in &cores {
+            for core in cores.iter().chain(&cores) {
                 let ask = match &ask {
-                    Ask::Submit(_) => self.habits.own(&mut self.shared.fabric.random),
+                    Ask::Submit(question) if question.is_ours => {
+                        self.habits.own(&mut self.shared.fabric.random)
+                    }
                     other => other.clone(),
                 };
                 let request = self.ask(*core, ask, SETTLING, None);
