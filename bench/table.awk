@@ -1,6 +1,8 @@
 # The figures of bench/run as one table, then the targets of the design that they speak to. Each line of input is name=value pairs of one measurement.
 # Variables: hz (clock ticks a second), processors (of the machine), smoke (only whether figures came out: ends with 1 if one is missing or not a number above 0).
 
+BEGIN { percentiles["p50"]; percentiles["p99"]; percentiles["p999"] }
+
 {
   delete field
   for (i = 1; i <= NF; i++) { at = index($i, "="); field[substr($i, 1, at - 1)] = substr($i, at + 1) }
@@ -9,15 +11,31 @@
   if (("requests" in field) && field["requests"] > 0) {
     note(row, "rate", field["requests"] * 1e6 / field["duration_us"])
     note(row, "p50", field["p50_us"]); note(row, "p99", field["p99_us"]); note(row, "p999", field["p999_us"])
+    failed[row] += field["errors"]; asked[row] += field["requests"]
+    if (field["subject"] == "probe") for (at in percentiles) own[field["case"], field["round"], at] = field[at "_us"]
+    else if ((field["case"] SUBSEP "probe") in seen)
+      for (at in percentiles) note(row, at " beyond", field[at "_us"] - own[field["case"], field["round"], at])
+  }
+  # The probe's processor time is nobody's question.
+  if (("requests" in field) && field["requests"] > 0 && ("ticks" in field)) {
     cpu = field["ticks"] * 1e6 / hz / field["requests"]
     note(row, "cpu", cpu)
     by_round[row, field["round"]] = cpu
     base = field["case"] SUBSEP (field["subject"] ~ /^twin/ ? "twin-echo" : "echo")
     # Echoes are measured before what is compared with them.
     if ((base, field["round"]) in by_round && by_round[base, field["round"]] > 0) note(row, "ratio", cpu / by_round[base, field["round"]])
-    failed[row] += field["errors"]; asked[row] += field["requests"]
   }
-  if (("requests" in field) && (field["requests"] == 0 || field["ticks"] == 0)) broken = broken " " field["case"] "/" field["subject"]
+  if ("waiters" in field) {
+    note(row, "waiters", field["waiters"]); note(row, "waiter", field["waiter_kib"] / field["waiters"])
+    note(row, "idle", field["idle_ticks"] / hz / field["idle_secs"] * 100)
+    note(row, "first answered", field["first_us"] / 1000); note(row, "half answered", field["half_us"] / 1000); note(row, "all answered", field["last_us"] / 1000)
+    failed[row] += field["errors"]; asked[row] += field["waiters"]
+  }
+  if ("samples" in field) {
+    note(row, "samples", field["samples"]); note(row, "kept", field["kept"] / field["samples"] * 100)
+    note(row, "p50", field["wake_p50_us"]); note(row, "p95", field["wake_p95_us"]); note(row, "longest", field["wake_max_us"]); note(row, "written", field["write_p50_us"])
+  }
+  if (("requests" in field) && (field["requests"] == 0 || ("ticks" in field) && field["ticks"] == 0)) broken = broken " " field["case"] "/" field["subject"]
   if ("resident_kib" in field) note(row, "resident", field["resident_kib"] / 1024)
   if ("first_answer_us" in field) note(row, "first", field["first_answer_us"] / 1000)
   if (field["round"] > rounds) rounds = field["round"]
@@ -66,8 +84,24 @@ function growth(name,    two, ours, floor) {
   else print "  not judged: broker and load generator share the second core"
 }
 
+# What the gateway adds to the service's own path, percentile less percentile of the same round.
+function added(row, name) {
+  if (!count[row, "p50 beyond"]) return
+  printf "beyond the service's own path (%s): p50 %+.0f us, p99 %+.0f us, p99.9 %+.0f us\n", name, median(row, "p50 beyond"), median(row, "p99 beyond"), median(row, "p999 beyond")
+}
+function waited(row, name) {
+  if (!count[row, "waiters"]) return
+  printf "%s: %d wait, %.1f KiB resident each with their connection, %.1f %% of a processor while nothing happens\n", name, median(row, "waiters"), median(row, "waiter"), median(row, "idle")
+  printf "  let go: first answer after %.0f ms, half after %.0f ms, the last after %.0f ms\n", median(row, "first answered"), median(row, "half answered"), median(row, "all answered")
+}
+function woken(row, name) {
+  if (!count[row, "samples"]) return
+  printf "%s: a waiting GET is answered %.0f us after the ack of the record (p50), p95 %.0f us, longest %.0f us; p50 from its sending %.0f us\n", name, median(row, "p50"), median(row, "p95"), median(row, "longest"), median(row, "written")
+  if (!smoke) printf "%-66s %8.0f%%  %s\n", "  within 20 ms, at least 95", median(row, "kept"), median(row, "kept") >= 95 ? "met" : "missed"
+}
+
 END {
-  line = "%-13s %-10s %10s %9s %9s %9s %9s %7s %9s %9s\n"
+  line = "%-19s %-10s %10s %9s %9s %9s %9s %7s %9s %9s\n"
   printf line, "case", "subject", "requests/s", "p50 us", "p99 us", "p99.9 us", "CPU us/rq", "x echo", "RSS MiB", "start ms"
   for (i = 1; i <= row_count; i++) {
     row = rows[i]; split(row, name, SUBSEP)
@@ -76,6 +110,7 @@ END {
     if (failed[row]) flaws = flaws sprintf("! %s of %s: %d of %d requests failed\n", name[1], name[2], failed[row], asked[row])
   }
   printf "%s", flaws
+  for (i = 1; i <= row_count; i++) { split(rows[i], name, SUBSEP); added(rows[i], name[1]); waited(rows[i], name[1]); woken(rows[i], name[1]) }
   if (smoke) {
     if (row_count == 0 || broken != "" || flaws != "") { print "bench/run: figures missing or failed:" broken > "/dev/stderr"; exit 1 }
     exit

@@ -7,13 +7,24 @@ use std::time::Duration;
 pub const USAGE: &str = "\
 usage: load --connect IP:PORT [--rate N] [--requests N | --secs N] [--connections N] [--method M] [--path P] [--body-bytes N] [--keys N]
        load first-answer --connect IP:PORT [--method M] [--path P] [--body-bytes N] --status N -- COMMAND...
+       load wait --connect IP:PORT [--connections N] [--method M] [--path P] [--header 'NAME: VALUE'] [--body-bytes N]
 {key} in the path is replaced: random below --keys, or 0, 1, 2... up to --requests";
+
+/// What to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Latency at a rate.
+    OpenLoop,
+    /// A command's way to its first answer.
+    FirstAnswer,
+    /// Requests that wait, one on each connection.
+    Wait,
+}
 
 /// What to send, and where.
 #[derive(Clone, Debug)]
 pub struct Arguments {
-    /// Whether to start a command and wait for its first answer.
-    pub first_answer: bool,
+    pub mode: Mode,
     pub connect: SocketAddr,
     /// Arrivals a second.
     pub rate: u32,
@@ -23,6 +34,8 @@ pub struct Arguments {
     pub connections: usize,
     pub method: String,
     pub path: String,
+    /// Header lines beside the usual ones, each with its line end.
+    pub headers: String,
     pub body_bytes: usize,
     pub keys: Option<u64>,
     pub status: u16,
@@ -33,9 +46,16 @@ impl Arguments {
     /// Reads the command line; `None` when it cannot be understood.
     pub fn parse(words: impl Iterator<Item = String>) -> Option<Self> {
         let mut words = words.peekable();
-        let first_answer = words.next_if(|word| word == "first-answer").is_some();
+        let mode = match words.peek().map(String::as_str) {
+            Some("first-answer") => Mode::FirstAnswer,
+            Some("wait") => Mode::Wait,
+            _ => Mode::OpenLoop,
+        };
+        if mode != Mode::OpenLoop {
+            words.next();
+        }
         let mut arguments = Self {
-            first_answer,
+            mode,
             connect: SocketAddr::from(([127, 0, 0, 1], 0)),
             rate: 1000,
             duration: Duration::from_secs(5),
@@ -43,6 +63,7 @@ impl Arguments {
             connections: 64,
             method: "GET".into(),
             path: "/".into(),
+            headers: String::new(),
             body_bytes: 0,
             keys: None,
             status: 200,
@@ -62,14 +83,16 @@ impl Arguments {
                 "--connections" => arguments.connections = value.parse().ok()?,
                 "--method" => arguments.method = value,
                 "--path" => arguments.path = value,
+                "--header" => arguments.headers += &format!("{value}\r\n"),
                 "--body-bytes" => arguments.body_bytes = value.parse().ok()?,
                 "--keys" => arguments.keys = Some(value.parse().ok().filter(|keys| *keys > 0)?),
                 "--status" => arguments.status = value.parse().ok()?,
                 _ => return None,
             }
         }
+        let has_command = !arguments.command.is_empty();
         let complete =
-            arguments.connect.port() != 0 && arguments.first_answer != arguments.command.is_empty();
+            arguments.connect.port() != 0 && has_command == (mode == Mode::FirstAnswer);
         complete.then_some(arguments)
     }
 
@@ -77,8 +100,8 @@ impl Arguments {
     pub fn request(&self, key: u64) -> Vec<u8> {
         let path = self.path.replace("{key}", &key.to_string());
         let mut request = format!(
-            "{} {path} HTTP/1.1\r\nhost: {}\r\n",
-            self.method, self.connect
+            "{} {path} HTTP/1.1\r\nhost: {}\r\n{}",
+            self.method, self.connect, self.headers
         );
         if self.body_bytes == 0 {
             return (request + "\r\n").into_bytes();

@@ -5,16 +5,15 @@
 )]
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::fmt;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 
 use crate::arguments::Arguments;
-use crate::response;
+use crate::connection::{Connection, wait};
 
 /// After the last arrival, how long answers are waited for.
 const GRACE: Duration = Duration::from_secs(10);
@@ -29,6 +28,22 @@ pub struct Figures {
     /// From the first arrival to the last answer.
     pub elapsed: Duration,
     pub latency_us: Histogram<u64>,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |quantile| self.latency_us.value_at_quantile(quantile);
+        write!(
+            formatter,
+            "requests={} errors={} duration_us={} p50_us={} p99_us={} p999_us={}",
+            self.answered,
+            self.failed,
+            self.elapsed.as_micros(),
+            at(0.5),
+            at(0.99),
+            at(0.999)
+        )
+    }
 }
 
 /// Arrivals of a Poisson process, the same in every run.
@@ -87,44 +102,6 @@ impl Arrivals {
     }
 }
 
-struct Connection {
-    stream: TcpStream,
-    input: Vec<u8>,
-    /// When the request under way arrived; none when the connection is idle.
-    arrived: Option<Instant>,
-}
-
-impl Connection {
-    /// Sends a request. It is far smaller than a socket buffer, and the buffer is empty: the last request was answered.
-    fn send(&mut self, arrived: Instant, request: &[u8]) -> io::Result<()> {
-        self.arrived = Some(arrived);
-        match self.stream.write(request)? {
-            written if written == request.len() => Ok(()),
-            _ => Err(io::Error::new(
-                ErrorKind::WriteZero,
-                "the socket took half a request",
-            )),
-        }
-    }
-
-    /// Reads what there is; the status once the answer is whole.
-    fn receive(&mut self) -> io::Result<Option<u16>> {
-        let mut bytes = [0; 16 << 10];
-        match self.stream.read(&mut bytes) {
-            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(count) => self.input.extend_from_slice(&bytes[..count]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        let found = response::parse(&self.input)
-            .map_err(|fault| io::Error::new(ErrorKind::InvalidData, fault))?;
-        Ok(found.map(|response| {
-            self.input.drain(..response.bytes);
-            response.status
-        }))
-    }
-}
-
 /// Runs it.
 ///
 /// # Errors
@@ -134,7 +111,9 @@ pub fn run(arguments: &Arguments) -> io::Result<Figures> {
     // Sleeps end when they should, not 50 microseconds later.
     rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let mut connections = connect(arguments, &epoll)?;
+    let mut connections = (0..arguments.connections as u64)
+        .map(|index| Connection::open(arguments.connect, &epoll, index))
+        .collect::<io::Result<Vec<_>>>()?;
     let mut idle: Vec<usize> = (0..connections.len()).rev().collect();
     let mut waiting: VecDeque<(Instant, u64)> = VecDeque::new();
     let mut events = Vec::with_capacity(connections.len());
@@ -199,37 +178,4 @@ pub fn run(arguments: &Arguments) -> io::Result<Figures> {
         u64::try_from(connections.len() - idle.len() + waiting.len()).unwrap_or(u64::MAX);
     figures.elapsed = last_answer - start;
     Ok(figures)
-}
-
-fn connect(arguments: &Arguments, epoll: &std::os::fd::OwnedFd) -> io::Result<Vec<Connection>> {
-    let mut connections = Vec::with_capacity(arguments.connections);
-    for index in 0..arguments.connections as u64 {
-        let stream = TcpStream::connect(arguments.connect)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        epoll::add(
-            epoll,
-            &stream,
-            epoll::EventData::new_u64(index),
-            epoll::EventFlags::IN,
-        )?;
-        connections.push(Connection {
-            stream,
-            input: Vec::new(),
-            arrived: None,
-        });
-    }
-    Ok(connections)
-}
-
-fn wait(
-    epoll: &std::os::fd::OwnedFd,
-    events: &mut Vec<epoll::Event>,
-    timeout: Duration,
-) -> io::Result<()> {
-    let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
-    match epoll::wait(epoll, spare_capacity(events), Some(&timeout)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
