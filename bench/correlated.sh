@@ -4,8 +4,10 @@
 # place, on its processor, and sends and reads the same records by hand: what it takes is the service's own, and a gateway's figure less the probe's is the gateway.
 
 sync_rates=(500 2000 5000)
+# Seconds. Until then the broker's own code is what one would see: two produces and two fetches for each of our requests, and not compiled yet.
+sync_warm=15
 waiters=10000 wake_samples=100 idle_secs=5
-if [[ $smoke ]]; then sync_rates=(500) waiters=300 wake_samples=10 idle_secs=1; fi
+if [[ $smoke ]]; then sync_rates=(500) sync_warm=1 waiters=300 wake_samples=10 idle_secs=1; fi
 
 needs_service() { wanted sync || wanted sync-2-cores || wanted waiters; }
 
@@ -57,11 +59,11 @@ start_sync_servers() {
   start_service echo-pairs echo --topic pairs-requests
   if wanted sync; then
     serve $((port + 22)) sync $gateway_processor "$sluice" start -c bench/sync.yaml --cores $gateway_processor; sync_one=$started
-    sync_load $((port + 22)) /items/ 200 --secs "$warm" > /dev/null
+    sync_load $((port + 22)) /items/ 1500 --secs "$sync_warm" > /dev/null
   fi
   if wanted sync-2-cores; then
     serve $((port + 23)) sync-2 0,1 "$sluice" start -c bench/sync.yaml --cores 0-1; sync_two=$started
-    sync_load $((port + 23)) /pairs/ 200 --secs "$warm" > /dev/null
+    sync_load $((port + 23)) /pairs/ 1500 --secs "$sync_warm" > /dev/null
   fi
 }
 

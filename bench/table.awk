@@ -97,7 +97,7 @@ function waited(row, name) {
 function woken(row, name) {
   if (!count[row, "samples"]) return
   printf "%s: a waiting GET is answered %.0f us after the ack of the record (p50), p95 %.0f us, longest %.0f us; p50 from its sending %.0f us\n", name, median(row, "p50"), median(row, "p95"), median(row, "longest"), median(row, "written")
-  if (!smoke) printf "%-66s %8.0f%%  %s\n", "  within 20 ms, at least 95", median(row, "kept"), median(row, "kept") >= 95 ? "met" : "missed"
+  if (!smoke) printf "%-66s %8.0f%%  %s\n", "  within 20 ms, at least 95", median(row, "kept"), (median(row, "kept") >= 95 ? "met" : "missed")
 }
 
 END {

@@ -91,8 +91,7 @@ impl Arguments {
             }
         }
         let has_command = !arguments.command.is_empty();
-        let complete =
-            arguments.connect.port() != 0 && has_command == (mode == Mode::FirstAnswer);
+        let complete = arguments.connect.port() != 0 && has_command == (mode == Mode::FirstAnswer);
         complete.then_some(arguments)
     }
 

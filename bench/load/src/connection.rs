@@ -67,11 +67,7 @@ impl Connection {
 }
 
 /// Waits until `epoll` has something to tell, or the time is over.
-pub fn wait(
-    epoll: &OwnedFd,
-    events: &mut Vec<epoll::Event>,
-    timeout: Duration,
-) -> io::Result<()> {
+pub fn wait(epoll: &OwnedFd, events: &mut Vec<epoll::Event>, timeout: Duration) -> io::Result<()> {
     let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
     match epoll::wait(epoll, spare_capacity(events), Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),

@@ -43,7 +43,11 @@ pub fn consumer(bootstrap: &str, topic: &str, from: From) -> Result<BaseConsumer
         .create()?;
     let mut assignment = TopicPartitionList::new();
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
-    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+    for partition in metadata
+        .topics()
+        .iter()
+        .flat_map(|topic| topic.partitions())
+    {
         // As a number: `Offset::End` would be looked up later, and what is written meanwhile be missed.
         let (first, end) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE)?;
         let offset = if from == From::Now { end } else { first };
@@ -91,7 +95,9 @@ impl Producer {
         let mut config = config(bootstrap);
         config
             .set("acks", "all")
-            .set("enable.idempotence", "true")
+            // With idempotence its broker thread was seen to spin for a minute with nothing to send, on the processor that the Kafka broker needs.
+            .set("enable.idempotence", "false")
+            .set("max.in.flight.requests.per.connection", "1")
             .set("linger.ms", "0");
         let inner = BaseProducer::from_config_and_context(&config, Acks { acked: sender })?;
         inner.client().fetch_metadata(Some(topic), PATIENCE)?;

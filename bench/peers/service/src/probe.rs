@@ -52,11 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 }
 
 /// Sends requests when they are due; says how many. Their ids are when they were due, in nanoseconds from the start.
-fn send(
-    arguments: &Arguments,
-    producer: &Producer,
-    start: Instant,
-) -> Result<u64, Box<dyn Error>> {
+fn send(arguments: &Arguments, producer: &Producer, start: Instant) -> Result<u64, Box<dyn Error>> {
     let frame = r#"{"name":""}"#.len();
     let body = format!(r#"{{"name":"{}"}}"#, "x".repeat(BODY_BYTES - frame));
     let mean = Duration::from_secs(1) / arguments.rate;
