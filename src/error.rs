@@ -79,6 +79,8 @@ pub enum RequestError {
         /// The reply topic.
         topic: String,
     },
+    /// The reply was there and is not any more.
+    ReplyGone,
     /// Too many requests wait for replies.
     RepliesOverloaded,
 }
@@ -118,6 +120,7 @@ impl RequestError {
                 retriable("Kafka cannot say whether the request was made before; it was not made now").member("topic", topic)
             }
             Self::ReplyUnreadable { topic } => retriable("the reply is there, and Kafka cannot be asked for it").member("topic", topic),
+            Self::ReplyGone => retriable("the reply is no longer in Kafka; a repeat will be made again"),
             Self::RepliesOverloaded => retriable("too many requests are waiting for replies; this one was not made"),
         }
     }

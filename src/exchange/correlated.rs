@@ -145,11 +145,10 @@ impl Correlated {
                 Next::AskAgain
             }
             // Its request has gone to the shard and is not kept: the next repeat will be stored again.
-            Err(ReplyFault::Gone | ReplyFault::Unavailable) => {
-                Next::Fail(RequestError::ReplyUnreadable {
-                    topic: self.reply_topic.clone(),
-                })
-            }
+            Err(ReplyFault::Gone) => Next::Fail(RequestError::ReplyGone),
+            Err(ReplyFault::Unavailable) => Next::Fail(RequestError::ReplyUnreadable {
+                topic: self.reply_topic.clone(),
+            }),
         }
     }
 

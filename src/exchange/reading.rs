@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::error::RequestError;
 use crate::exchange::applied_error;
+use crate::http::ResponseHead;
 use crate::kafka::error_code::ErrorCode;
 use crate::mapping::http_kafka::fetch::Answer;
 use crate::mapping::prefer::applied_wait;
@@ -136,6 +137,18 @@ impl Reading {
         self.is_draining = true;
     }
 
+    /// Whether the client named what it has, as far as the topic knows it.
+    pub fn set_conditional(&mut self, is_conditional: bool) {
+        self.is_conditional = is_conditional;
+    }
+
+    /// Says in an answer's head what was granted.
+    pub fn apply_to(&self, head: &mut ResponseHead) {
+        if let Some(wait) = self.wait {
+            head.headers.push("preference-applied", applied_wait(wait));
+        }
+    }
+
     /// Takes how far the topic is opened; `None`: it is open, ask the cache.
     pub fn handle_opened<C>(&self, opened: Opened, now: Instant) -> Option<Next<C>> {
         let until = self.warm_until();
@@ -177,7 +190,7 @@ impl Reading {
                 .unwrap_or_else(|| self.answer(answer)),
             // What was acknowledged and is not read yet must not pass for missing.
             CacheAnswer::NotFound if behind != Behind::Nothing => Next::Fail(self.warming()),
-            CacheAnswer::NotFound if self.is_conditional => Next::Fail(RequestError::NotFound),
+            CacheAnswer::NotFound if self.is_conditional => self.missing(),
             CacheAnswer::NotFound => self.wait_for_change(now).unwrap_or_else(|| self.missing()),
             CacheAnswer::Warming if now < self.warm_until() => Next::WaitUntil(self.warm_until()),
             CacheAnswer::TooMany => Next::Fail(RequestError::CollectionsOverloaded {
@@ -216,10 +229,7 @@ impl Reading {
     }
 
     fn answer<C>(&self, mut answer: Box<Answer>) -> Next<C> {
-        if let Some(wait) = self.wait {
-            let applied = applied_wait(wait);
-            answer.head.headers.push("preference-applied", applied);
-        }
+        self.apply_to(&mut answer.head);
         Next::Answer(answer)
     }
 }

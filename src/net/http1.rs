@@ -52,7 +52,8 @@ pub(super) async fn serve(
         exchanges: VecDeque::new(),
         deadline,
         is_shut: false,
-        is_drained: false,
+        drain_until: None,
+        is_half_closed: false,
     };
     std::future::poll_fn(|context| shell.poll(context)).await;
     if shell.connection.fault().is_some() {
@@ -71,7 +72,9 @@ struct Shell {
     exchanges: VecDeque<Open>,
     deadline: Deadline,
     is_shut: bool,
-    is_drained: bool,
+    /// Until when replies are waited for, once the process is ending.
+    drain_until: Option<Instant>,
+    is_half_closed: bool,
 }
 
 /// A request that is not answered in full.
@@ -86,18 +89,23 @@ impl Shell {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut now = runtime::now();
         self.connection.set_date(self.entry.service.date(now));
-        if self.entry.service.is_draining() && !self.is_drained {
-            self.is_drained = true;
-            for open in &mut self.exchanges {
-                open.exchange.handle_drain(now, now + REPLY_DRAIN_WAIT);
-            }
+        if self.entry.service.is_draining() && self.drain_until.is_none() {
+            self.drain_until = Some(now + REPLY_DRAIN_WAIT);
             self.connection.drain(now);
         }
         for _ in 0..TURNS_MAX {
             // Taken before the exchanges are looked at: what comes in between raises it again.
             let _ = self.entry.notify.poll_notified(context);
             self.handle_events(now);
+            if let Some(until) = self.drain_until {
+                for open in &mut self.exchanges {
+                    open.exchange.handle_drain(now, until);
+                }
+            }
             self.poll_exchanges(context, now);
+            if self.is_half_closed {
+                self.give_up_waits(now);
+            }
             match self.poll_write(context, now) {
                 Poll::Ready(Err(_)) => return self.broken(),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -156,7 +164,7 @@ impl Shell {
                 }
                 Event::End { id } => self.handle_end(id, now),
                 Event::Aborted { id } => self.exchanges.retain(|open| open.id != id),
-                Event::HalfClosed => self.handle_half_closed(now),
+                Event::HalfClosed => self.is_half_closed = true,
             }
         }
     }
@@ -235,7 +243,7 @@ impl Shell {
 
     /// The client sends no more. Whoever closes its sending half may still read what comes at once; but nobody is kept waiting for one that has most likely gone:
     /// the two cannot be told apart.
-    fn handle_half_closed(&mut self, now: Instant) {
+    fn give_up_waits(&mut self, now: Instant) {
         let waiting = self
             .exchanges
             .iter()

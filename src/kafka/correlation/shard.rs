@@ -92,7 +92,7 @@ pub enum ShardOutput<T, R> {
         id: CorrelationId,
         /// What was given to [`Shard::submit`].
         request: R,
-        /// When it has to be stored.
+        /// When it has to be stored; [`Instant::FAR_FUTURE`]: when its fate is known.
         deadline: Instant,
     },
     /// Tell a waiter.
@@ -145,6 +145,8 @@ struct Joined<T> {
     since: LookUp,
     /// Whether it wants the request to be produced.
     brings_request: bool,
+    /// It waits for the reply alone: its request may be stored already, or it was found to have no reply yet. What becomes of others' attempts is nothing to it.
+    is_settled: bool,
 }
 
 /// A look-up of one exchange: an id may come, go and come again while an earlier one is under way, which then says nothing about it.
@@ -232,6 +234,7 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
             waiter,
             since: self.next_look_up,
             brings_request: true,
+            is_settled: false,
         };
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.may_repeat = true;
@@ -279,6 +282,7 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
             waiter,
             since: self.next_look_up,
             brings_request: false,
+            is_settled: false,
         };
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             // Whoever asks again while it is watched may have heard of a reply since.
@@ -359,7 +363,7 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
         let Some(ends) = ends else {
             for (id, look_up) in asked {
                 if self.is_looking_up(&id, look_up) {
-                    self.fail(&id, &Verdict::Unavailable);
+                    self.give_up(&id, &Verdict::Unavailable, |_| true);
                 }
             }
             return;
@@ -406,12 +410,19 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
                 exchange.state = State::OutcomeUnknown;
                 Verdict::Fault(ProduceFault::OutcomeUnknown)
             }
-            Err(fault) => return self.refuse(id, fault),
+            // Whoever only asks for the reply may wait for one to an earlier request.
+            Err(fault) => {
+                let verdict = Verdict::Fault(fault);
+                return self.give_up(id, &verdict, |joined| joined.brings_request);
+            }
         };
         let (done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut exchange.waiters)
             .into_iter()
             .partition(|joined| joined.waiter.wants == Wants::Stored);
         exchange.waiters = waiting;
+        for joined in &mut exchange.waiters {
+            joined.is_settled = true;
+        }
         if exchange.may_repeat {
             self.linger(id, now);
         } else if exchange.waiters.is_empty() {
@@ -537,41 +548,40 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
         };
         exchange.state = State::Producing;
         let deadlines = exchange.waiters.iter().map(|joined| joined.waiter.deadline);
-        let deadline = deadlines.max();
+        // One that may be repeated is on its way until its fate is known, however long its clients wait: a repeat must not be stored beside it.
+        let deadline = deadlines.max().filter(|_| !exchange.may_repeat);
         self.outputs.push_back(ShardOutput::Produce {
             id: id.clone(),
             request,
-            deadline: deadline.unwrap_or(Instant::ZERO),
+            deadline: deadline.unwrap_or(Instant::FAR_FUTURE),
         });
     }
 
-    /// Tells all waiters of an exchange and closes it.
-    fn fail(&mut self, id: &CorrelationId, verdict: &Verdict) {
-        for waiter in self.close(id) {
-            self.tell(waiter.token, verdict.clone());
-        }
-    }
-
-    /// The request was not stored: tells those who brought it. Whoever only asks for the reply may wait for one to an earlier request.
-    fn refuse(&mut self, id: &CorrelationId, fault: ProduceFault) {
-        let Some(mut exchange) = self.exchanges.remove(id) else {
+    /// An attempt came to nothing: tells those whose it was, and closes the exchange unless others wait on.
+    fn give_up(
+        &mut self,
+        id: &CorrelationId,
+        verdict: &Verdict,
+        is_concerned: impl Fn(&Joined<T>) -> bool,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        if let Some(key) = exchange.lingers.take() {
-            self.lingering.remove(&key);
-        }
-        let (told, watching): (Vec<_>, Vec<_>) = exchange
-            .waiters
+        let (told, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut exchange.waiters)
             .into_iter()
-            .partition(|joined| joined.brings_request);
-        if !watching.is_empty() {
-            exchange.state = State::Watched;
-            exchange.request = None;
-            exchange.waiters = watching;
-            self.exchanges.insert(id.clone(), exchange);
+            .partition(|joined| !joined.is_settled && is_concerned(joined));
+        exchange.request = None;
+        exchange.state = if waiting.iter().any(|joined| joined.brings_request) {
+            State::OutcomeUnknown
+        } else {
+            State::Watched
+        };
+        exchange.waiters = waiting;
+        if exchange.waiters.is_empty() {
+            self.close(id);
         }
         for joined in told {
-            self.tell(joined.waiter.token, Verdict::Fault(fault));
+            self.tell(joined.waiter.token, verdict.clone());
         }
     }
 
@@ -618,8 +628,13 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
             .into_iter()
             .partition(|joined| joined.is_asking() && (is_wanted || is_covered(joined)));
         exchange.waiters = waiting;
-        if !exchange.waiters.is_empty() || exchange.is_kept() {
-            self.exchanges.insert(id.clone(), exchange);
+        for joined in &mut exchange.waiters {
+            joined.is_settled |= !joined.brings_request && joined.since <= look_up;
+        }
+        let is_open = !exchange.waiters.is_empty() || exchange.is_kept();
+        self.exchanges.insert(id.clone(), exchange);
+        if !is_open {
+            self.close(id);
         }
         if is_to_go_on {
             self.look_up(id);

@@ -47,6 +47,12 @@ pub(super) async fn run<S: Sink>(sink: S, key: PartitionKey, kick: Rc<Notify>) {
                 lane(&sink, broker).add(&sink, &key);
                 kick.notified().await;
                 lane(&sink, broker).remove(&key);
+                // Whatever it was, it is not over at once; without a pause a broker that refuses would be asked without end.
+                if is_followed() {
+                    let deadline = sink.deadlines().deadline();
+                    let until = runtime::now() + RETRY_INTERVAL;
+                    let _ = with_deadline(&deadline, until, changed.notified()).await;
+                }
             }
             Ok(None) => break,
             Err(again) => {
@@ -71,7 +77,9 @@ async fn read_to_the_end<S: Sink>(
     is_followed: &impl Fn() -> bool,
 ) -> Result<Option<i32>, Again> {
     let broker = sink.client().leader(&key.0, key.1).ok_or(Again::Metadata)?;
-    begin(sink, key, broker).await?;
+    if !begin(sink, key, broker, is_followed).await? {
+        return Ok(None);
+    }
     loop {
         if !is_followed() {
             return Ok(None);
@@ -115,12 +123,17 @@ fn check(error: ErrorCode) -> Result<(), Again> {
     }
 }
 
-/// Makes sure that the sink has begun with the partition, or has begun again where that is wanted.
-async fn begin<S: Sink>(sink: &S, key: &PartitionKey, broker: i32) -> Result<(), Again> {
+/// Makes sure that the sink has begun with the partition, or has begun again where that is wanted; false when nobody wants it any more.
+async fn begin<S: Sink>(
+    sink: &S,
+    key: &PartitionKey,
+    broker: i32,
+    is_followed: &impl Fn() -> bool,
+) -> Result<bool, Again> {
     let is_begun = sink.position(key).is_some();
     let is_reset = sink.following().take_reset(key);
     if is_begun && !is_reset {
-        return Ok(());
+        return Ok(true);
     }
     let start_offset = match start_offset(sink, key, broker).await {
         Ok(start_offset) => start_offset,
@@ -131,6 +144,10 @@ async fn begin<S: Sink>(sink: &S, key: &PartitionKey, broker: i32) -> Result<(),
             return Err(again);
         }
     };
+    // Another task may have begun with it meanwhile.
+    if !is_followed() {
+        return Ok(false);
+    }
     if is_begun {
         tracing::info!(
             topic = &*key.0,
@@ -141,7 +158,7 @@ async fn begin<S: Sink>(sink: &S, key: &PartitionKey, broker: i32) -> Result<(),
     }
     let topic = sink.client().topic(&key.0).unwrap_or_default();
     sink.begin(key, start_offset, &topic);
-    Ok(())
+    Ok(true)
 }
 
 async fn start_offset<S: Sink>(sink: &S, key: &PartitionKey, broker: i32) -> Result<i64, Again> {

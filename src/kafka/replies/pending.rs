@@ -246,6 +246,12 @@ impl Replies {
         let found = seen
             .into_iter()
             .find(|seen| seen.reply.place == place && seen.id == *id);
-        Some(found.map(|seen| seen.reply).ok_or(()))
+        // A new leader may not know yet that its log goes as far: only what was looked at and is not there is gone.
+        let was_looked_at =
+            scan.next_offset() > place.offset || fetched.log_start_offset > place.offset;
+        match found {
+            Some(seen) => Some(Ok(seen.reply)),
+            None => was_looked_at.then_some(Err(())),
+        }
     }
 }

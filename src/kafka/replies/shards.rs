@@ -17,6 +17,8 @@ use crate::runtime::{self, with_deadline};
 const QUEUED_BYTES_MAX: usize = 64 << 20;
 /// How long the ends of a reply topic are asked for before those who wait are told that they cannot be found out.
 const ENDS_WAIT: Duration = Duration::from_secs(5);
+/// How long the fate of a record is waited for that may be sent again: longer than a producer tries.
+const FATE_WAIT: Duration = Duration::from_secs(180);
 /// How often a reply topic that does not exist is asked for again, and one that does is looked at for new partitions.
 const UNKNOWN_INTERVAL: Duration = Duration::from_millis(500);
 const KNOWN_INTERVAL: Duration = Duration::from_secs(30);
@@ -190,7 +192,7 @@ impl Replies {
                 request.record,
                 delivery,
                 runtime::now(),
-                deadline,
+                deadline.min(runtime::now() + FATE_WAIT),
             ),
             None => delivery.complete(Err(ProduceFault::Unavailable(Unavailable::Unreachable))),
         }

@@ -28,6 +28,8 @@ struct Partition {
     owner: CoreId,
     /// This core's own view; none when it owns the partition, whose store has one.
     view: Option<PartitionView>,
+    /// The view has begun: what comes before its first snapshot was meant for an earlier one.
+    has_begun: bool,
     floor: Floor,
 }
 
@@ -338,6 +340,10 @@ impl Topics {
             };
             if fresh {
                 *view = PartitionView::new(reader.policy.get());
+                partition.has_begun = true;
+            }
+            if !partition.has_begun {
+                return;
             }
             for update in updates {
                 view.apply(update.clone());
@@ -449,10 +455,12 @@ fn open_partitions(topics: &Topics, reader: &Rc<TopicReader>, count: usize) {
         let owner = partition_owner(&reader.name, partition, topics.inner.cores);
         let view = (owner != topics.inner.core).then(|| PartitionView::new(reader.policy.get()));
         let floor = topics.inner.floors.floor(&reader.name, partition);
-        reader
-            .partitions
-            .borrow_mut()
-            .push(Partition { owner, view, floor });
+        reader.partitions.borrow_mut().push(Partition {
+            owner,
+            view,
+            has_begun: false,
+            floor,
+        });
         let key = (reader.name.clone(), partition);
         topics.send_or_keep(
             owner,

@@ -345,9 +345,16 @@ impl FetchRequest {
         if self.filters.is_empty() {
             return scan(view, from, &RecordFilter::default(), budget);
         }
-        let found = self.filters.iter().map(|filter| match &filter.key {
-            Some(key) => find_key(view, from, filter, key, budget),
-            None => scan(view, from, filter, budget),
+        // Each has a share of its own, or the first would leave the others where they are, and the partition with them.
+        let share = (*budget / self.filters.len()).max(1);
+        let found = self.filters.iter().map(|filter| {
+            let mut left = share;
+            let found = match &filter.key {
+                Some(key) => find_key(view, from, filter, key, &mut left),
+                None => scan(view, from, filter, &mut left),
+            };
+            *budget = budget.saturating_sub(share - left);
+            found
         });
         found.fold(Found::Nothing, Found::or)
     }

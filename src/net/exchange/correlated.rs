@@ -103,6 +103,9 @@ impl Exchange {
                 },
                 State::Fetching { machine, read } => match read.as_mut().poll(context) {
                     Poll::Ready(read) => machine.handle_read(read),
+                    Poll::Pending if now >= self.begun + self.resolved.timeout => {
+                        machine.handle_read(Err(ReplyFault::Unavailable))
+                    }
                     Poll::Pending => return Step::Pending,
                 },
                 State::Refused(error) => return Step::Fail(error.clone()),
@@ -136,7 +139,7 @@ impl Exchange {
             service.replies[self.resolved.cluster].clone(),
         );
         // A client that waits only a moment for a reply that is there gets it all the same.
-        let until = self.accepted + self.resolved.timeout;
+        let until = self.begun + self.resolved.timeout;
         let read = Box::pin(async move { replies.read(&topic, &id, place, until).await });
         let replaced = std::mem::replace(&mut self.state, State::Refused(RequestError::NoReply));
         self.state = match replaced {

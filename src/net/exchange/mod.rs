@@ -26,6 +26,7 @@ use crate::exchange::one_way;
 use crate::exchange::reading::Reading;
 use crate::http::{RequestHead, ResponseHead};
 use crate::kafka::client::Delivery;
+use crate::kafka::correlation::Wants;
 use crate::kafka::producer::{Acks, Record};
 use crate::kafka::replies::Pending;
 use crate::mapping::http_kafka::fetch::Answer;
@@ -99,7 +100,8 @@ enum State {
 pub(super) struct Exchange {
     resolved: Resolved,
     state: State,
-    accepted: Instant,
+    /// When it could begin: its body was here, and what came before it on its connection was over.
+    begun: Instant,
     charged: usize,
     service: Option<Rc<Service>>,
 }
@@ -121,7 +123,7 @@ impl Exchange {
                 body: BytesMut::new(),
                 head: None,
             },
-            accepted: now,
+            begun: now,
             charged: 0,
             service: None,
         }
@@ -155,7 +157,7 @@ impl Exchange {
     /// Whether it waits for something that may never come, for the client's sake alone.
     pub(super) fn is_waiting(&self) -> bool {
         match &self.state {
-            State::Waiting { .. } => true,
+            State::Waiting { machine, .. } => machine.wants() == Wants::Reply,
             State::Reading(read) => read.machine.is_waiting(),
             _ => false,
         }
@@ -201,6 +203,7 @@ impl Exchange {
 
     /// The whole body is here: the record can go on its way, or the reading begin.
     pub(super) fn handle_body(&mut self, body: Bytes, service: &Rc<Service>, now: Instant) {
+        self.begun = now;
         self.state = match &self.resolved.action {
             Action::Produce { .. } | Action::NeedsBody | Action::Submit(_) | Action::Status(_) => {
                 State::Held { body }
@@ -233,10 +236,8 @@ impl Exchange {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Reading(read) => Some(read.wake_at),
-            State::Waiting { machine, .. } | State::Fetching { machine, .. } => {
-                Some(machine.poll_timeout())
-            }
-            State::Cold { .. } => Some(self.accepted + self.resolved.timeout),
+            State::Waiting { machine, .. } => Some(machine.poll_timeout()),
+            State::Fetching { .. } | State::Cold { .. } => Some(self.begun + self.resolved.timeout),
             State::Receiving { .. }
             | State::Held { .. }
             | State::Acking { .. }
@@ -274,11 +275,12 @@ impl Exchange {
             }
             State::Reading(read) if before.writes => {
                 // It may want to see what they write, so its waits begin after them.
+                self.begun = now;
                 read.machine.begin_at(now);
                 read.wake_at = Instant::FAR_FUTURE;
                 Step::Pending
             }
-            State::Reading(_) => self.poll_reading(service, notify, now),
+            State::Reading(_) => self.poll_reading(context, service, notify, now),
             State::Cold { .. } => self.poll_cold(context, service, notify, now),
             State::Streaming { collection } => match collection.poll(room) {
                 CollectionStep::Pending => Step::Pending,
@@ -290,6 +292,7 @@ impl Exchange {
     }
 
     fn begin(&mut self, body: Bytes, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) {
+        self.begun = now;
         let (timeout, wait_max) = (self.resolved.timeout, self.resolved.wait_max);
         self.state = match &mut self.resolved.action {
             Action::Produce {
@@ -332,7 +335,7 @@ impl Exchange {
             });
         };
         let delivery = Delivery::new(notify.clone());
-        let deadline = self.accepted + self.resolved.timeout;
+        let deadline = self.begun + self.resolved.timeout;
         client.produce(topic, acks, record, delivery.clone(), now, deadline);
         State::Acking { delivery }
     }

@@ -58,6 +58,7 @@ impl CachedTopic for CachedPartitions<'_> {
 impl Exchange {
     pub(super) fn poll_reading(
         &mut self,
+        context: &mut Context<'_>,
         service: &Rc<Service>,
         notify: &Rc<Notify>,
         now: Instant,
@@ -83,14 +84,16 @@ impl Exchange {
             }
             reading::Next::Answer(answer) => Step::Respond(answer),
             reading::Next::Fail(error) => Step::Fail(error),
-            reading::Next::Begin((head, collection)) => {
+            reading::Next::Begin((mut head, collection)) => {
+                read.machine.apply_to(&mut head);
                 let collection = Box::new(collection);
                 self.state = State::Streaming { collection };
                 Step::Begin(head)
             }
             reading::Next::Cold => self.read_cold(service, notify),
             reading::Next::LookOn => {
-                notify.notify();
+                // Not by its own notification: that would be seen in this very turn.
+                context.waker().wake_by_ref();
                 read.wake_at = Instant::FAR_FUTURE;
                 Step::Pending
             }
@@ -110,7 +113,7 @@ impl Exchange {
             return Step::Fail(RequestError::ColdReadFailed { topic });
         };
         let view = topics.cached(&reader);
-        let until = self.accepted + self.resolved.timeout;
+        let until = self.begun + self.resolved.timeout;
         let query = cold_query(request, &view);
         let searched_below = cache_starts(&view);
         let read = Box::pin(find_cold(topics.clone(), reader.clone(), query, until));
@@ -145,7 +148,7 @@ impl Exchange {
         };
         let topic = self.resolved.topic.clone();
         match read.as_mut().poll(context) {
-            Poll::Pending if now >= self.accepted + self.resolved.timeout => {
+            Poll::Pending if now >= self.begun + self.resolved.timeout => {
                 Step::Fail(RequestError::ColdReadFailed { topic })
             }
             Poll::Pending => Step::Pending,
@@ -165,7 +168,7 @@ impl Exchange {
                 if let State::Cold { from, .. } = replaced {
                     self.state = State::Reading(from);
                 }
-                self.poll_reading(service, notify, now)
+                self.poll_reading(context, service, notify, now)
             }
             Poll::Ready(Ok(Some(record))) => {
                 let Some(reader) = &from.reader else {
@@ -183,7 +186,10 @@ impl Exchange {
                     headers,
                     cursor.is_some(),
                 );
-                answer.map_or(Step::Fail(RequestError::NotFound), Step::Respond)
+                answer.map_or(Step::Fail(RequestError::NotFound), |mut answer| {
+                    from.machine.apply_to(&mut answer.head);
+                    Step::Respond(answer)
+                })
             }
         }
     }
@@ -249,27 +255,30 @@ impl Read {
         if let Some(next) = self.machine.handle_behind(behind, now) {
             return next;
         }
-        if behind == Behind::Writes {
-            service.watch.metrics.reads_behind.increment();
-        }
         let view = topics.cached(&reader);
         let answer = if request.merge {
             collection_answer(topics, &reader, request, &view)
         } else {
             item_answer(request.single_beyond(&view, &mut self.searched))
         };
-        match &answer {
-            CacheAnswer::Found(_)
-            | CacheAnswer::Unchanged(_)
-            | CacheAnswer::Collection(_)
-            | CacheAnswer::NotFound => service.watch.metrics.cache_hits.increment(),
-            CacheAnswer::ItemNotCached => service.watch.metrics.cache_misses.increment(),
-            CacheAnswer::Warming
-            | CacheAnswer::Unfinished
-            | CacheAnswer::TooMany
-            | CacheAnswer::CollectionNotCached => {}
+        let is_known = request.merge || view.policy().compact || request.cursor(&view).is_some();
+        self.machine
+            .set_conditional(request.is_conditional() && is_known);
+        let next = self.machine.handle_cache(answer, behind, now);
+        let metrics = &service.watch.metrics;
+        match &next {
+            reading::Next::Answer(_)
+            | reading::Next::Begin(_)
+            | reading::Next::Fail(RequestError::NotFound) => {
+                metrics.cache_hits.increment();
+                if behind == Behind::Writes {
+                    metrics.reads_behind.increment();
+                }
+            }
+            reading::Next::Cold => metrics.cache_misses.increment(),
+            _ => {}
         }
-        self.machine.handle_cache(answer, behind, now)
+        next
     }
 
     fn behind(

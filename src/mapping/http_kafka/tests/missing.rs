@@ -183,6 +183,16 @@ fn a_condition_without_an_index_is_looked_for_bit_by_bit_and_never_twice() {
             "not found"
         );
         topic.append(1, &[("late", "l", &[("tag", "x")])]);
+        let several = read(
+            "{headers: {tag: y}}, {headers: {tag: z}}, {key: late2}",
+            &[],
+        );
+        let mut searched_for_several = Searched::default();
+        let mut looks = 0;
+        while said(&several.single_beyond(&topic, &mut searched_for_several)) == "unfinished" {
+            looks += 1;
+            assert!(looks < 50, "several conditions get on together");
+        }
         let found = said(&request.single_beyond(&topic, &mut searched));
         assert!(
             found.ends_with(" l"),
