@@ -95,7 +95,7 @@ impl Producer {
         let mut config = config(bootstrap);
         config
             .set("acks", "all")
-            // With idempotence its broker thread was seen to spin for a minute with nothing to send, on the processor that the Kafka broker needs.
+            // With idempotence its broker thread once took a minute of the broker's processor; not seen since without, and the cause is not known.
             .set("enable.idempotence", "false")
             .set("max.in.flight.requests.per.connection", "1")
             .set("linger.ms", "0");
