@@ -14,6 +14,19 @@ const KEYS: u64 = 6;
 /// Idempotency keys that are in use at a time.
 const IDS: u64 = 3;
 
+/// In thousandths: a client sends an id that the gateway made, which it was told.
+const OWN_ID_SENT: u64 = 50;
+const OWN_ID: &str = "own-";
+
+/// Whether an id is of the gateway's making: its exchange does not linger.
+pub(super) fn is_own(id: &[u8]) -> bool {
+    id.starts_with(OWN_ID.as_bytes())
+}
+
+fn own_id(number: u64) -> Bytes {
+    format!("{OWN_ID}{number}").into()
+}
+
 /// What all clients do.
 #[derive(Clone, Debug)]
 pub(super) struct Habits {
@@ -73,7 +86,7 @@ impl Habits {
     pub(super) fn own(&mut self, random: &mut Random) -> Ask {
         self.own_ids += 1;
         Ask::Submit(Question {
-            id: format!("own-{}", self.own_ids).into(),
+            id: own_id(self.own_ids),
             is_ours: true,
             is_async: random.chance(300),
             wait: None,
@@ -93,6 +106,9 @@ impl Habits {
 
     /// One of the newest ids, which others use too.
     fn id(&mut self, random: &mut Random) -> Bytes {
+        if self.own_ids > 0 && random.chance(OWN_ID_SENT) {
+            return own_id(self.own_ids);
+        }
         if self.ids == 0 || random.chance(self.new_id) {
             self.ids += 1;
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::clients::is_own;
 use super::exchange::{Ask, Outcome};
 use super::message::Token;
 use crate::clock::Instant;
@@ -215,7 +216,9 @@ impl Truth {
             .insert((process, id.id.clone()), Produced::UnderWay);
         let is_second = match last {
             Some(Produced::UnderWay) => true,
-            Some(Produced::Stored(at)) => self.is_roomy && now < at + self.linger,
+            Some(Produced::Stored(at)) => {
+                self.is_roomy && !is_own(&id.id) && now < at + self.linger
+            }
             Some(Produced::Failed) | None => false,
         };
         if is_second {
