@@ -130,6 +130,8 @@ pub(super) enum GatewayEvent {
     Consume { token: u64 },
     /// The service writes a reply.
     Reply { id: Bytes },
+    /// Somebody sends a request again whose reply has just come.
+    Repeat { id: Bytes },
 }
 
 #[derive(Debug)]

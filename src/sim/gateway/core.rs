@@ -19,7 +19,8 @@ use crate::runtime::placement::CoreId;
 use crate::sim::event::{EndpointEvent, Event, GatewayEvent, Purpose};
 use crate::sim::shell::Shell;
 
-const RESEND_INTERVAL: Duration = Duration::from_millis(1);
+/// Longer than in production, so that messages meet others that wait.
+const RESEND_INTERVAL: Duration = Duration::from_millis(10);
 const OPEN_INTERVAL: Duration = Duration::from_millis(100);
 /// How often exchanges that nobody waits for are looked at.
 const LINGER_INTERVAL: Duration = Duration::from_millis(500);

@@ -16,8 +16,8 @@ use crate::mapping::http_kafka::fetch::CachedTopic;
 use crate::runtime::placement::{CoreId, partition_owner};
 
 /// Updates that wait for one core with a full queue; beyond, it is sent a snapshot. Far fewer than in production: that has to happen.
-const OUTBOX_MAX: usize = 12;
-const UPDATES_PER_MESSAGE_MAX: usize = 4;
+const OUTBOX_MAX: usize = 3;
+const UPDATES_PER_MESSAGE_MAX: usize = 2;
 /// Tombstones are kept for long enough that no run outlives one.
 const DELETE_RETENTION_MS: i64 = 3_600_000;
 const POLICY: Policy = Policy {

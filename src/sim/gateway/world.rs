@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::clients::{self, Habits};
 use super::core::{Core, Kind};
-use super::exchange::{Ask, Outcome};
+use super::exchange::{Ask, Outcome, Question};
 use super::items::UPDATES_WAITING_MAX;
 use super::message::Mailboxes;
 use super::service::Service;
@@ -37,6 +37,9 @@ const SETTLING: Duration = Duration::from_secs(8);
 /// Between the end of a request's time and its outcome.
 const SLACK: Duration = Duration::from_secs(1);
 const CONSUME_INTERVAL: Duration = Duration::from_millis(50);
+/// In thousandths: replies whose request comes again at once.
+const REPEATED: u64 = 400;
+const REPEATED_WITHIN: Duration = Duration::from_millis(50);
 const EVENTS_MAX: u64 = 3_000_000;
 
 /// A gateway process, as it is now.
@@ -265,6 +268,7 @@ impl GatewayWorld {
             GatewayEvent::Restart => self.restart(),
             GatewayEvent::Consume { token } => self.consume(token),
             GatewayEvent::Reply { id } => self.reply(&id),
+            GatewayEvent::Repeat { id } => return self.repeat(id),
         }
         None
     }
@@ -518,9 +522,33 @@ impl GatewayWorld {
                 .fabric
                 .tell(|| format!("reply {body:?} in {partition}"));
             self.shared.truth.replied(id, body, now);
+            self.plan_repeat(id);
         } else {
             self.after(CONSUME_INTERVAL, GatewayEvent::Reply { id: id.clone() });
         }
+    }
+
+    /// A repeat right behind the reply is the hardest to tell from a first request.
+    fn plan_repeat(&mut self, id: &Bytes) {
+        let random = &mut self.shared.fabric.random;
+        if !self.is_over && random.chance(REPEATED) {
+            let wait = random.between(Duration::ZERO, REPEATED_WITHIN);
+            self.after(wait, GatewayEvent::Repeat { id: id.clone() });
+        }
+    }
+
+    fn repeat(&mut self, id: Bytes) -> Option<usize> {
+        let random = &mut self.shared.fabric.random;
+        let process = random.index(self.processes.len());
+        let core = self.processes[process].first + random.index(self.kind.cores);
+        let question = Question {
+            id,
+            is_ours: false,
+            is_async: random.chance(300),
+            wait: None,
+        };
+        self.ask(core, Ask::Submit(question), self.habits.timeout, None);
+        Some(core)
     }
 
     /// Each core does everything once more, and now it has to succeed.
