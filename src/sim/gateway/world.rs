@@ -268,7 +268,7 @@ impl GatewayWorld {
             GatewayEvent::Restart => self.restart(),
             GatewayEvent::Consume { token } => self.consume(token),
             GatewayEvent::Reply { id } => self.reply(&id),
-            GatewayEvent::Repeat { id } => return self.repeat(id),
+            GatewayEvent::Repeat { id } => return Some(self.repeat(id)),
         }
         None
     }
@@ -537,7 +537,7 @@ impl GatewayWorld {
         }
     }
 
-    fn repeat(&mut self, id: Bytes) -> Option<usize> {
+    fn repeat(&mut self, id: Bytes) -> usize {
         let random = &mut self.shared.fabric.random;
         let process = random.index(self.processes.len());
         let core = self.processes[process].first + random.index(self.kind.cores);
@@ -548,7 +548,7 @@ impl GatewayWorld {
             wait: None,
         };
         self.ask(core, Ask::Submit(question), self.habits.timeout, None);
-        Some(core)
+        core
     }
 
     /// Each core does everything once more, and now it has to succeed.
