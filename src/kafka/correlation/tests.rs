@@ -390,3 +390,54 @@ fn those_who_come_and_go_while_a_look_up_hangs_are_not_kept() {
     }
     assert!(shard.0.look_ups_waiting() < 2_000);
 }
+
+#[test]
+fn a_record_that_may_be_repeated_has_the_time_until_its_fate_is_known_and_ours_that_of_its_clients()
+{
+    let deadline = |is_ours| {
+        let mut shard = Shard::new(Limits::default());
+        let asked = waiter(1, Wants::Reply);
+        let until = asked.deadline;
+        assert!(shard.submit(id("a"), is_ours, "a", asked).is_ok());
+        shard.handle_ends(Some(&[]));
+        let produced = std::iter::from_fn(|| shard.poll_output()).find_map(|output| match output {
+            ShardOutput::Produce { deadline, .. } => Some(deadline),
+            _ => None,
+        });
+        (produced, until)
+    };
+    let (produced, _) = deadline(false);
+    assert_eq!(produced, Some(Instant::FAR_FUTURE));
+    let (produced, until) = deadline(true);
+    assert_eq!(produced, Some(until));
+}
+
+#[test]
+fn who_waits_for_the_reply_to_a_request_that_may_be_stored_is_not_told_that_a_repeat_was_not() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit("a", 1, Wants::Reply), "look up");
+    assert_eq!(shard.ends(&[0]), "");
+    assert_eq!(shard.indexed(0), "produce a");
+    assert_eq!(shard.stored("a", Err(ProduceFault::OutcomeUnknown), 0), "");
+    // The repeat finds no reply, and cannot be stored.
+    assert_eq!(shard.submit("a", 2, Wants::Reply), "look up");
+    assert_eq!(shard.ends(&[0]), "produce a");
+    assert_eq!(shard.stored("a", Err(UNREACHABLE), 1), "tell 2 fault");
+    // Nor can the next one be looked up.
+    assert_eq!(shard.submit("a", 3, Wants::Reply), "look up");
+    shard.0.handle_ends(None);
+    assert_eq!(shard.outputs(), "tell 3 Unavailable");
+    assert_eq!(shard.reply("a", 0), "tell 1 reply 0");
+}
+
+#[test]
+fn who_watches_for_a_reply_is_not_told_that_another_s_question_failed() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.watch("a", 1, Wants::Reply), "look up");
+    assert_eq!(shard.indexed(0), "");
+    assert_eq!(shard.ends(&[0]), "");
+    assert_eq!(shard.watch("a", 2, Wants::ReplyNow), "look up");
+    shard.0.handle_ends(None);
+    assert_eq!(shard.outputs(), "tell 2 Unavailable");
+    assert_eq!(shard.reply("a", 0), "tell 1 reply 0");
+}
