@@ -9,7 +9,9 @@ sync_warm=15
 waiters=10000 wake_samples=100 idle_secs=5
 if [[ $smoke ]]; then sync_rates=(500) sync_warm=1 waiters=300 wake_samples=10 idle_secs=1; fi
 
-needs_service() { wanted sync || wanted sync-2-cores || wanted waiters; }
+needs_service() { wanted sync || wants_two_cores || wanted waiters; }
+# On one processor only when it is asked for by name, and then it says why it cannot be.
+wants_two_cores() { wanted sync-2-cores && { ((processors > 1)) || ((${#only[@]})); }; }
 
 check_processors() {
   ((processors > 1)) || { echo "bench/run: sync-2-cores needs two processors, and here is one: name the other cases with --only" >&2; exit 1; }
@@ -61,7 +63,7 @@ start_sync_servers() {
     serve $((port + 22)) sync $gateway_processor "$sluice" start -c bench/sync.yaml --cores $gateway_processor; sync_one=$started
     sync_load $((port + 22)) /items/ 1500 --secs "$sync_warm" > /dev/null
   fi
-  if wanted sync-2-cores; then
+  if wants_two_cores; then
     serve $((port + 23)) sync-2 0,1 "$sluice" start -c bench/sync.yaml --cores 0-1; sync_two=$started
     sync_load $((port + 23)) /pairs/ 1500 --secs "$sync_warm" > /dev/null
   fi
