@@ -215,7 +215,8 @@ impl Truth {
             .produced
             .insert((process, id.id.clone()), Produced::UnderWay);
         let is_second = match last {
-            Some(Produced::UnderWay) => true,
+            // One of our own is let go of with its clients, who cannot know it before they are answered.
+            Some(Produced::UnderWay) => !is_own(&id.id),
             Some(Produced::Stored(at)) => {
                 self.is_roomy && !is_own(&id.id) && now < at + self.linger
             }
