@@ -15,7 +15,7 @@ use crate::error::RequestError;
 use crate::exchange::applied_error;
 use crate::http::ResponseHead;
 use crate::kafka::error_code::ErrorCode;
-use crate::mapping::http_kafka::fetch::Answer;
+use crate::mapping::http_kafka::fetch::{Answer, SingleOutcome};
 use crate::mapping::prefer::applied_wait;
 
 /// How long a read waits for the cache to have what this process has acknowledged.
@@ -68,6 +68,19 @@ pub enum CacheAnswer<C> {
     ItemNotCached,
     /// Not all of the cache was looked at yet.
     Unfinished,
+}
+
+impl<C> From<SingleOutcome> for CacheAnswer<C> {
+    fn from(outcome: SingleOutcome) -> Self {
+        match outcome {
+            SingleOutcome::Answer(answer) if answer.head.status == 304 => Self::Unchanged(answer),
+            SingleOutcome::Answer(answer) => Self::Found(answer),
+            SingleOutcome::NotFound => Self::NotFound,
+            SingleOutcome::Warming => Self::Warming,
+            SingleOutcome::NotCached { .. } => Self::ItemNotCached,
+            SingleOutcome::Unfinished => Self::Unfinished,
+        }
+    }
 }
 
 /// What comes next.

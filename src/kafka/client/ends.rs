@@ -3,20 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kafka_protocol::messages::ListOffsetsRequest;
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-
 use super::Client;
 use crate::clock::Instant;
 use crate::kafka::error_code::ErrorCode;
-use crate::kafka::metadata::topic_name;
+use crate::kafka::fetcher::{LATEST, offsets_request};
 use crate::runtime::notify::Notify;
 use crate::runtime::{self, with_deadline};
 
-/// ListOffsets' name for the end of a log.
-const LATEST: i64 = -1;
-/// Ends are those of committed transactions: the last stable offset.
-const READ_COMMITTED: i8 = 1;
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Client {
@@ -69,18 +62,7 @@ impl Client {
         partitions: Vec<i32>,
         timeout: Duration,
     ) -> Option<Vec<(i32, i64)>> {
-        let partitions = partitions.into_iter().map(|partition| {
-            ListOffsetsPartition::default()
-                .with_partition_index(partition)
-                .with_timestamp(LATEST)
-        });
-        let topic = ListOffsetsTopic::default()
-            .with_name(topic_name(topic))
-            .with_partitions(partitions.collect());
-        let request = ListOffsetsRequest::default()
-            .with_replica_id((-1).into())
-            .with_isolation_level(READ_COMMITTED)
-            .with_topics(vec![topic]);
+        let request = offsets_request(topic, partitions, LATEST);
         let response = self.lookup(broker, &request, timeout).await.ok()?;
         let answers = &response.topics.first()?.partitions;
         answers

@@ -5,5 +5,6 @@ mod session;
 
 pub use decode::{BatchSink, Decoded, decode_into};
 pub use session::{
-    FetchOutcome, FetchSession, FetchedPartition, PartitionKey, fetched_partitions, single_request,
+    EARLIEST, FetchOutcome, FetchSession, FetchedPartition, LATEST, PartitionKey,
+    fetched_partitions, offsets_request, single_request,
 };

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
-use kafka_protocol::messages::{FetchRequest, FetchResponse};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{FetchRequest, FetchResponse, ListOffsetsRequest};
 
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::metadata::topic_name;
@@ -162,6 +163,31 @@ pub fn single_request(key: &PartitionKey, offset: i64, bytes_max: i32) -> FetchR
         .with_session_id(NO_SESSION.0)
         .with_session_epoch(NO_SESSION.1)
         .with_topics(topics)
+}
+
+/// ListOffsets' name for the first offset of a log.
+pub const EARLIEST: i64 = -2;
+/// ListOffsets' name for the end of a log: with committed transactions only, the last stable offset.
+pub const LATEST: i64 = -1;
+
+/// A question for the offsets of some partitions of a topic at a time, in milliseconds since 1970, or [`EARLIEST`], or [`LATEST`] (KIP-79).
+pub fn offsets_request(
+    topic: &str,
+    partitions: impl IntoIterator<Item = i32>,
+    timestamp: i64,
+) -> ListOffsetsRequest {
+    let partitions = partitions.into_iter().map(|partition| {
+        ListOffsetsPartition::default()
+            .with_partition_index(partition)
+            .with_timestamp(timestamp)
+    });
+    let topic = ListOffsetsTopic::default()
+        .with_name(topic_name(topic))
+        .with_partitions(partitions.collect());
+    ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_isolation_level(READ_COMMITTED)
+        .with_topics(vec![topic])
 }
 
 /// Everything an answer says, partition by partition.

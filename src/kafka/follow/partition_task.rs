@@ -5,14 +5,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use kafka_protocol::messages::ListOffsetsRequest;
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-
 use super::poll_lane::lane;
 use super::{Sink, StartAt};
 use crate::kafka::error_code::ErrorCode;
-use crate::kafka::fetcher::{PartitionKey, fetched_partitions, single_request};
-use crate::kafka::metadata::topic_name;
+use crate::kafka::fetcher::{
+    EARLIEST, LATEST, PartitionKey, fetched_partitions, offsets_request, single_request,
+};
 use crate::runtime::notify::Notify;
 use crate::runtime::{self, with_deadline};
 
@@ -21,10 +19,6 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes asked for at once while warming up.
 const WARM_BYTES_MAX: i32 = 4 << 20;
-/// ListOffsets' names for the first and the last offset of a log.
-const EARLIEST: i64 = -2;
-const LATEST: i64 = -1;
-const READ_COMMITTED: i8 = 1;
 
 /// Why a step has to be made again.
 enum Again {
@@ -47,24 +41,17 @@ pub(super) async fn run<S: Sink>(sink: S, key: PartitionKey, kick: Rc<Notify>) {
                 lane(&sink, broker).add(&sink, &key);
                 kick.notified().await;
                 lane(&sink, broker).remove(&key);
-                // Whatever it was, it is not over at once; without a pause a broker that refuses would be asked without end.
-                if is_followed() {
-                    let deadline = sink.deadlines().deadline();
-                    let until = runtime::now() + RETRY_INTERVAL;
-                    let _ = with_deadline(&deadline, until, changed.notified()).await;
-                }
             }
             Ok(None) => break,
-            Err(again) => {
-                match again {
-                    Again::Metadata => sink.client().want(&key.0, false),
-                    Again::OutOfRange => sink.following().want_reset(&key),
-                    Again::Later => {}
-                }
-                let deadline = sink.deadlines().deadline();
-                let until = runtime::now() + RETRY_INTERVAL;
-                let _ = with_deadline(&deadline, until, changed.notified()).await;
-            }
+            Err(Again::Metadata) => sink.client().want(&key.0, false),
+            Err(Again::OutOfRange) => sink.following().want_reset(&key),
+            Err(Again::Later) => {}
+        }
+        // Whatever it was, it is not over at once; without a pause a broker that refuses would be asked without end.
+        if is_followed() {
+            let deadline = sink.deadlines().deadline();
+            let until = runtime::now() + RETRY_INTERVAL;
+            let _ = with_deadline(&deadline, until, changed.notified()).await;
         }
     }
     sink.client().forget_change(&changed);
@@ -183,16 +170,7 @@ async fn list_offset<S: Sink>(
     broker: i32,
     timestamp: i64,
 ) -> Result<i64, Again> {
-    let partition = ListOffsetsPartition::default()
-        .with_partition_index(key.1)
-        .with_timestamp(timestamp);
-    let topic = ListOffsetsTopic::default()
-        .with_name(topic_name(&key.0))
-        .with_partitions(vec![partition]);
-    let request = ListOffsetsRequest::default()
-        .with_replica_id((-1).into())
-        .with_isolation_level(READ_COMMITTED)
-        .with_topics(vec![topic]);
+    let request = offsets_request(&key.0, [key.1], timestamp);
     let response = sink.client().lookup(broker, &request, LOOKUP_TIMEOUT).await.map_err(|fault| {
         tracing::warn!(topic = &*key.0, partition = key.1, %fault, "cannot find the partition's offsets, trying again");
         Again::Metadata

@@ -27,6 +27,7 @@ const LINGER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A reply topic, as this core has to do with it.
 pub(super) struct ReplyTopic {
+    name: Arc<str>,
     shard: RefCell<Shard<Token, Queued>>,
 }
 
@@ -81,9 +82,7 @@ impl Replies {
 
     /// The name under which an open topic is known.
     pub(super) fn topic_name(&self, name: &str) -> Option<Arc<str>> {
-        self.topic(name)?;
-        let topics = self.inner.topics.borrow();
-        topics.get_key_value(name).map(|(name, _)| name.clone())
+        self.topic(name).map(|topic| topic.name.clone())
     }
 
     fn topic(&self, name: &str) -> Option<Rc<ReplyTopic>> {
@@ -93,10 +92,11 @@ impl Replies {
         if self.inner.topics.borrow().len() >= TOPICS_MAX {
             return None;
         }
+        let name: Arc<str> = Arc::from(name);
         let topic = Rc::new(ReplyTopic {
+            name: name.clone(),
             shard: RefCell::new(Shard::new(self.inner.limits)),
         });
-        let name: Arc<str> = Arc::from(name);
         self.inner
             .topics
             .borrow_mut()
@@ -109,7 +109,7 @@ impl Replies {
     pub(super) fn with_shard(&self, name: &str, act: impl FnOnce(&mut Shard<Token, Queued>)) {
         if let Some(topic) = self.topic(name) {
             act(&mut topic.shard.borrow_mut());
-            self.drain_shard(name, &topic);
+            self.drain_shard(&topic);
         }
     }
 
@@ -153,7 +153,7 @@ impl Replies {
         self.send_or_keep(token.core, ReplyMessage::Told { slot, verdict });
     }
 
-    fn drain_shard(&self, name: &str, topic: &Rc<ReplyTopic>) {
+    fn drain_shard(&self, topic: &Rc<ReplyTopic>) {
         loop {
             let output = topic.shard.borrow_mut().poll_output();
             match output {
@@ -162,9 +162,9 @@ impl Replies {
                     id,
                     request,
                     deadline,
-                }) => self.produce(name, id, request.request, deadline),
+                }) => self.produce(&topic.name, id, request.request, deadline),
                 Some(ShardOutput::LookUpEnds) => {
-                    runtime::spawn(look_up_ends(self.clone(), Arc::from(name)));
+                    runtime::spawn(look_up_ends(self.clone(), topic.name.clone()));
                 }
                 None => return,
             }
@@ -173,13 +173,13 @@ impl Replies {
 
     fn produce(
         &self,
-        name: &str,
+        name: &Arc<str>,
         id: CorrelationId,
         request: Request,
         deadline: crate::clock::Instant,
     ) {
         let client = &self.inner.client;
-        let (replies, name) = (self.clone(), name.to_owned());
+        let (replies, name) = (self.clone(), name.clone());
         let delivery = Delivery::with_callback(move |outcome| {
             replies.with_shard(&name, |shard| {
                 shard.handle_stored(&id, outcome.map(|_| ()), runtime::now());

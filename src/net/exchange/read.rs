@@ -16,9 +16,7 @@ use crate::kafka::topics::{
     TopicState, Topics, Waiting, find_cold,
 };
 use crate::mapping::http_kafka::Action;
-use crate::mapping::http_kafka::fetch::{
-    Answer, CachedTopic, FetchRequest, Searched, SingleOutcome,
-};
+use crate::mapping::http_kafka::fetch::{Answer, CachedTopic, FetchRequest, Searched};
 use crate::net::collection::{Collection, Refused};
 use crate::net::service::Service;
 use crate::runtime::notify::Notify;
@@ -259,11 +257,11 @@ impl Read {
         let answer = if request.merge {
             collection_answer(topics, &reader, request, &view)
         } else {
-            item_answer(request.single_beyond(&view, &mut self.searched))
+            request.single_beyond(&view, &mut self.searched).into()
         };
-        let is_known = request.merge || view.policy().compact || request.cursor(&view).is_some();
+        let is_known = || request.merge || view.policy().compact || request.cursor(&view).is_some();
         self.machine
-            .set_conditional(request.is_conditional() && is_known);
+            .set_conditional(request.is_conditional() && is_known());
         let next = self.machine.handle_cache(answer, behind, now);
         let metrics = &service.watch.metrics;
         match &next {
@@ -311,19 +309,6 @@ impl Read {
         } else {
             Behind::Writes
         }
-    }
-}
-
-fn item_answer(outcome: SingleOutcome) -> CacheAnswer<Opening> {
-    match outcome {
-        SingleOutcome::Answer(answer) if answer.head.status == 304 => {
-            CacheAnswer::Unchanged(answer)
-        }
-        SingleOutcome::Answer(answer) => CacheAnswer::Found(answer),
-        SingleOutcome::NotFound => CacheAnswer::NotFound,
-        SingleOutcome::Warming => CacheAnswer::Warming,
-        SingleOutcome::NotCached { .. } => CacheAnswer::ItemNotCached,
-        SingleOutcome::Unfinished => CacheAnswer::Unfinished,
     }
 }
 

@@ -15,9 +15,7 @@ use crate::error::RequestError;
 use crate::exchange::reading::{Behind, CacheAnswer, Next, Opened, Reading};
 use crate::http::{Body, Headers, Method, RequestHead, Scheme, Version};
 use crate::kafka::cache::{PartitionView, WalkEnd, WalkId, WalkRefused, WalkStep};
-use crate::mapping::http_kafka::fetch::{
-    CachedTopic, FetchRequest, JsonArray, RecordFilter, SingleOutcome,
-};
+use crate::mapping::http_kafka::fetch::{CachedTopic, FetchRequest, JsonArray, RecordFilter};
 use crate::mapping::prefer::Prefer;
 use crate::sim::event::GatewayEvent;
 
@@ -202,22 +200,9 @@ fn next(
     let answer = if request.merge {
         collection_answer(items)
     } else {
-        item_answer(request.single(items))
+        request.single(items).into()
     };
     machine.handle_cache(answer, behind, now)
-}
-
-fn item_answer<C>(outcome: SingleOutcome) -> CacheAnswer<C> {
-    match outcome {
-        SingleOutcome::Answer(answer) if answer.head.status == 304 => {
-            CacheAnswer::Unchanged(answer)
-        }
-        SingleOutcome::Answer(answer) => CacheAnswer::Found(answer),
-        SingleOutcome::NotFound => CacheAnswer::NotFound,
-        SingleOutcome::Warming => CacheAnswer::Warming,
-        SingleOutcome::NotCached { .. } => CacheAnswer::ItemNotCached,
-        SingleOutcome::Unfinished => CacheAnswer::Unfinished,
-    }
 }
 
 fn collection_answer(items: &mut Items) -> CacheAnswer<(Walks, Vec<i64>)> {
