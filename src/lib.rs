@@ -16,3 +16,4 @@ pub mod route;
 pub mod runtime;
 #[doc(hidden)]
 pub mod sim;
+pub mod tls;

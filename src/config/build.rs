@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::link::{Graph, Linked};
 use super::mistake::{At, Report};
 use super::plan::{
-    Cluster, HttpKafka, HttpKafkaRoute, HttpRoute, HttpServer, Listener, ListenerRoute,
-    ListenerWhen, With,
+    AccessControl, Cluster, HttpExit, HttpKafka, HttpKafkaRoute, HttpRoute, HttpServer,
+    HttpVersions, Listener, ListenerExit, ListenerRoute, ListenerWhen, With,
 };
 use super::shape::{self, Binding, Exit, KafkaClient, Kind, TopicRoute};
 use crate::route::Template;
@@ -134,6 +134,7 @@ impl<'g> Builder<'g> {
         self.route_count += 1;
         Some(HttpKafkaRoute {
             number,
+            guarded: Vec::new(),
             when: route.when.clone(),
             with: with.clone(),
             cluster: cluster?,
@@ -236,8 +237,9 @@ impl<'g> Builder<'g> {
         };
         let route = |route: &shape::HttpRoute| {
             let next = self.graph.target(binding, route.exit.as_ref()?)?;
-            let exit = Arc::clone(self.proxies.get(&next)?);
+            let exit = HttpExit::Kafka(Arc::clone(self.proxies.get(&next)?));
             Some(HttpRoute {
+                guarded: Vec::new(),
                 when: route.when.clone(),
                 overrides: route.overrides.clone(),
                 exit,
@@ -249,6 +251,9 @@ impl<'g> Builder<'g> {
             overrides: server.overrides.clone(),
             number,
             metrics: binding.metrics,
+            versions: HttpVersions::Http11,
+            authorization: None,
+            access_control: AccessControl::SameOrigin,
             limits: server.limits,
             routes: server.routes.iter().filter_map(route).collect(),
         })
@@ -273,7 +278,7 @@ impl<'g> Builder<'g> {
                 .collect();
             Some(ListenerRoute {
                 when,
-                exit: Arc::clone(servers.get(&next)?),
+                exit: ListenerExit::Http(Arc::clone(servers.get(&next)?)),
             })
         };
         Some(Listener {

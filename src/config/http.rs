@@ -116,6 +116,7 @@ fn read_limits(item: &Item<'_>, limits: &mut HttpLimits, report: &mut Report) {
     for (key, low, limit) in [
         ("headers-max", 8, &mut limits.headers_max),
         ("pipeline-max", 1, &mut limits.pipeline_max),
+        ("streams-max", 1, &mut limits.streams_max),
     ] {
         let count = fields
             .optional(key)

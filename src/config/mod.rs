@@ -31,9 +31,13 @@ mod unsupported;
 pub use metric::{MetricSet, MetricShape, ZillaMetric};
 pub use mistake::{Mistake, Warning};
 pub use plan::{
-    Acks, AsyncHeader, Cidr, Cluster, Correlation, CreateTopic, Filter, HttpKafka, HttpKafkaRoute,
-    HttpLimits, HttpRoute, HttpServer, Listener, ListenerRoute, ListenerWhen, Plan,
-    PrometheusEndpoint, Reply, Telemetry, When, With,
+    AccessControl, Acks, AsyncHeader, Cidr, Cluster, Correlation, CreateTopic, CrossOrigin,
+    EchoServer, EventIdForm, FilesystemServer, FilesystemWhen, Filter, Guard, GuardKind, Guarded,
+    HttpAuthorization, HttpExit, HttpFilesystem, HttpFilesystemRoute, HttpKafka, HttpKafkaRoute,
+    HttpLimits, HttpRoute, HttpServer, HttpVersions, InlineGuard, JwkSource, JwtGuard, JwtKeys,
+    Listener, ListenerExit, ListenerRoute, ListenerWhen, Mutual, Plan, PrometheusEndpoint, Reply,
+    Secret, SseKafka, SseKafkaRoute, SseRoute, SseServer, Telemetry, TlsClient, TlsExit, TlsRoute,
+    TlsServer, TlsVersions, TlsWhen, When, With, X509Guard,
 };
 
 use fields::Item;
@@ -78,6 +82,7 @@ pub fn load(
     Ok(Plan {
         listeners,
         clusters,
+        guards: Vec::new(),
         telemetry,
         warnings,
     })

@@ -265,9 +265,9 @@ fn the_defaults_are_in_the_plan() {
         (listener.host.as_str(), &*listener.ports),
         ("0.0.0.0", &[7114][..])
     );
-    let server = listener.route("127.0.0.1".parse().unwrap(), 7114).unwrap();
+    let server = http(listener.route("127.0.0.1".parse().unwrap(), 7114));
     assert_eq!(server.limits, HttpLimits::default());
-    let proxy = &server.routes[0].exit;
+    let proxy = mapped(&plan);
     assert_eq!(proxy.idempotency_header, "idempotency-key");
     assert_eq!(proxy.timeout, Duration::from_secs(30));
     let With::Produce {
@@ -308,7 +308,7 @@ fn the_options_are_in_the_plan() {
       versions: [http/1.1]
       access-control: {policy: same-origin}
       overrides: {X-Gateway: sluice}
-      limits: {head-bytes-max: 16KiB, headers-max: 64, body-bytes-max: 2MB, pipeline-max: 8, header-timeout: 1s,
+      limits: {head-bytes-max: 16KiB, headers-max: 64, body-bytes-max: 2MB, pipeline-max: 8, streams-max: 1024, header-timeout: 1s,
         idle-timeout: PT2M, body-timeout: 500ms, write-timeout: 1.5s}
     routes:
       - when: [{headers: {':path': /a*, Accept: text/*}}, {}]
@@ -345,9 +345,7 @@ fn the_options_are_in_the_plan() {
     ]));
     assert!(plan.telemetry.stdout_events);
     assert_eq!(plan.listeners[0].ports, [0, 8001, 8002, 8003, 9000]);
-    let server = plan.listeners[0]
-        .route("::1".parse().unwrap(), 8002)
-        .unwrap();
+    let server = http(plan.listeners[0].route("::1".parse().unwrap(), 8002));
     assert_eq!(
         server.overrides,
         [("x-gateway".to_owned(), "sluice".to_owned())]
@@ -357,6 +355,7 @@ fn the_options_are_in_the_plan() {
         headers_max: 64,
         body_bytes_max: 2_000_000,
         pipeline_max: 8,
+        streams_max: 1_024,
         header_timeout: Duration::from_secs(1),
         idle_timeout: Duration::from_secs(120),
         body_timeout: Duration::from_millis(500),
@@ -373,7 +372,7 @@ fn the_options_are_in_the_plan() {
         (2, 2, "accept")
     );
     assert_eq!(route.overrides, [("x-a".to_owned(), "1".to_owned())]);
-    let proxy = &route.exit;
+    let proxy = kafka(&route.exit);
     assert_eq!(
         (proxy.timeout, proxy.idempotency_header.as_str()),
         (Duration::from_secs(5), "x-key")
@@ -423,7 +422,21 @@ fn the_options_are_in_the_plan() {
 
 /// The routes of the only proxy.
 fn mapped(plan: &Plan) -> &HttpKafka {
-    &plan.listeners[0].routes[0].exit.routes[0].exit
+    kafka(&http(Some(&plan.listeners[0].routes[0].exit)).routes[0].exit)
+}
+
+fn kafka(exit: &HttpExit) -> &HttpKafka {
+    let HttpExit::Kafka(proxy) = exit else {
+        panic!("the route leads to Kafka");
+    };
+    proxy
+}
+
+fn http(exit: Option<&ListenerExit>) -> &HttpServer {
+    let Some(ListenerExit::Http(server)) = exit else {
+        panic!("the route leads to an http server");
+    };
+    server
 }
 
 /// The reply of a route.
@@ -622,7 +635,7 @@ telemetry:
         "a binding that says nothing has all of them"
     );
     assert_eq!(
-        names(listener.routes[0].exit.metrics),
+        names(http(Some(&listener.routes[0].exit)).metrics),
         ["http.request.size", "http.duration"]
     );
 }
@@ -690,7 +703,7 @@ fn topics_choose_clusters_by_route() {
         ("      - with", &format!("      - {produce}\n      - with")),
     ]);
     let plan = plan(&format!("{}{other}", text.trim_end()));
-    let routes = &plan.listeners[0].routes[0].exit.routes[0].exit.routes;
+    let routes = &mapped(&plan).routes;
     let names: Vec<&str> = routes
         .iter()
         .map(|route| plan.clusters[route.cluster].name.as_str())

@@ -173,10 +173,7 @@ async fn described(
 
 /// Every http-kafka route that a listener leads to.
 fn mapped_routes(plan: &Plan) -> impl Iterator<Item = &HttpKafkaRoute> {
-    let servers = plan.listeners.iter().flat_map(|listener| &listener.routes);
-    servers
-        .flat_map(|route| &route.exit.routes)
-        .flat_map(|route| &route.exit.routes)
+    plan.http_kafka().flat_map(|proxy| &proxy.routes)
 }
 
 fn each_once(mut topics: Vec<(usize, String)>) -> Vec<(usize, String)> {
@@ -223,11 +220,7 @@ pub fn reply_topics(plan: &Plan) -> Vec<(usize, String)> {
 /// The record headers that carry correlation ids in the replies of a cluster, each once, and how far back replies are to be known.
 pub(super) fn reply_names(plan: &Plan, cluster: usize) -> (Arc<[Bytes]>, Duration) {
     let bindings = plan
-        .listeners
-        .iter()
-        .flat_map(|listener| &listener.routes)
-        .flat_map(|route| &route.exit.routes)
-        .map(|route| &route.exit)
+        .http_kafka()
         .filter(|binding| binding.routes.iter().any(|route| route.cluster == cluster));
     let mut names = Vec::new();
     let mut horizon = Duration::ZERO;

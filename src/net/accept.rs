@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::http1;
 use super::service::{Entry, Service};
-use crate::config::{HttpLimits, HttpServer, Listener as ListenerPlan};
+use crate::config::{HttpLimits, HttpServer, Listener as ListenerPlan, ListenerExit};
 use crate::http::h1;
 use crate::runtime::net::{Listener, Stream};
 use crate::runtime::{self};
@@ -20,14 +20,19 @@ pub async fn run(
     let limits: Vec<(Arc<HttpServer>, Rc<h1::Limits>)> = plan
         .routes
         .iter()
-        .map(|route| (route.exit.clone(), Rc::new(limits_of(&route.exit.limits))))
+        .filter_map(|route| match &route.exit {
+            ListenerExit::Http(server) => {
+                Some((server.clone(), Rc::new(limits_of(&server.limits))))
+            }
+            ListenerExit::Tls(_) | ListenerExit::Echo(_) => None,
+        })
         .collect();
     loop {
         let stream = listener.accept().await;
         let Ok(local) = stream.local_addr() else {
             continue;
         };
-        let Some(server) = plan.route(local.ip(), port) else {
+        let Some(ListenerExit::Http(server)) = plan.route(local.ip(), port) else {
             continue;
         };
         let Some((server, limits)) = limits.iter().find(|(known, _)| Arc::ptr_eq(known, server))

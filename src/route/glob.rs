@@ -61,7 +61,7 @@ pub(crate) enum Braces {
 
 /// A compiled pattern: `*` is any run of bytes, `{name}` one or more, everything else itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Glob {
+pub struct Glob {
     prefix: Box<[u8]>,
     gaps: Box<[Gap]>,
 }
@@ -127,7 +127,7 @@ impl Glob {
     }
 
     /// Whether the whole of `text` matches.
-    pub(crate) fn matches(&self, text: &[u8]) -> bool {
+    pub fn matches(&self, text: &[u8]) -> bool {
         self.capture(text, |_| ())
     }
 

@@ -16,8 +16,8 @@ mod topic;
 
 pub use body_pointer::BodyPointer;
 pub use expression::{Allowed, ExpressionFault};
-pub use glob::PatternFault;
-pub(crate) use glob::{Braces, Glob};
+pub(crate) use glob::Braces;
+pub use glob::{Glob, PatternFault};
 pub use location::LocationPattern;
 pub use path::{CAPTURES_MAX, Params, PathTemplate};
 pub use pattern::{HeaderPattern, MethodPattern};

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::{Acks, Filter, HttpKafka, HttpKafkaRoute, HttpServer, When, With};
+use crate::config::{Acks, Filter, HttpExit, HttpKafka, HttpKafkaRoute, HttpServer, When, With};
 use crate::error::RequestError;
 use crate::http::RequestHead;
 use crate::kafka::producer::Record;
@@ -96,7 +96,9 @@ pub fn resolve(
             continue;
         }
         // The first http route that matches decides; a mapping without a route for the request is 404, as in Zilla.
-        let binding = &http_route.exit;
+        let HttpExit::Kafka(binding) = &http_route.exit else {
+            return Err(RequestError::NoRoute);
+        };
         let request = Request {
             head,
             overrides: [&server.overrides, &http_route.overrides],

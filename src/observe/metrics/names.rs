@@ -1,10 +1,7 @@
 //! What the numbers of the plan are called: the labels of metrics, the names in events and access lines.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use super::snapshot::Series;
-use crate::config::{Cluster, HttpKafka, HttpServer, MetricSet, Plan, ZillaMetric};
+use crate::config::{Cluster, HttpKafka, MetricSet, Plan, ZillaMetric};
 
 /// What a request has as its route when none took it.
 pub const NO_ROUTE: &str = "none";
@@ -66,10 +63,6 @@ pub type Labels = Vec<(String, String)>;
 impl Names {
     /// The names of a plan.
     pub fn new(plan: &Plan) -> Self {
-        let mut servers: BTreeMap<usize, &Arc<HttpServer>> = BTreeMap::new();
-        for route in plan.listeners.iter().flat_map(|listener| &listener.routes) {
-            servers.insert(route.exit.number, &route.exit);
-        }
         let mut names = Self {
             attributes: plan.telemetry.attributes.clone(),
             ..Self::default()
@@ -82,13 +75,13 @@ impl Names {
             ));
         }
         // Servers and routes that no listener leads to have numbers too; nothing is ever counted for them.
-        for (number, server) in servers {
+        for (number, server) in plan.http_servers() {
             put(&mut names.servers, number, || {
                 Binding::new(&server.namespace, &server.name, server.metrics)
             });
-            for route in &server.routes {
-                names.add_routes(&route.exit);
-            }
+        }
+        for mapping in plan.http_kafka() {
+            names.add_routes(mapping);
         }
         for cluster in &plan.clusters {
             names.add_cluster(cluster);

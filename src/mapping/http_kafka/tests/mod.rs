@@ -38,7 +38,7 @@ fn server(http: &str, mapping: &str) -> Arc<HttpServer> {
         let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
         panic!("{}\n{text}", lines.join("\n"))
     });
-    plan.listeners[0].routes[0].exit.clone()
+    plan.http_servers()[&0].clone()
 }
 
 /// A server that leads everything to an `http-kafka` binding with these routes.

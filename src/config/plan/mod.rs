@@ -3,6 +3,12 @@
 //! The last step of loading. Plain, immutable, shared as one `Arc` by all cores; nothing is optional that has a default,
 //! every exit is resolved, every pattern and template compiled.
 
+mod files;
+mod guard;
+mod sse;
+mod tls;
+
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -11,6 +17,15 @@ use std::time::Duration;
 use super::metric::MetricSet;
 use super::mistake::Warning;
 use crate::route::{HeaderPattern, LocationPattern, MethodPattern, PathTemplate, Template};
+pub use files::{
+    EchoServer, FilesystemServer, FilesystemWhen, HttpFilesystem, HttpFilesystemRoute,
+};
+pub use guard::{
+    Guard, GuardKind, Guarded, HttpAuthorization, InlineGuard, JwkSource, JwtGuard, JwtKeys,
+    Secret, X509Guard,
+};
+pub use sse::{EventIdForm, SseKafka, SseKafkaRoute, SseRoute, SseServer};
+pub use tls::{Mutual, TlsClient, TlsExit, TlsRoute, TlsServer, TlsVersions, TlsWhen};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -19,10 +34,58 @@ pub struct Plan {
     pub listeners: Vec<Listener>,
     /// The Kafka clusters that routes lead to.
     pub clusters: Vec<Cluster>,
+    /// The guards that routes name.
+    pub guards: Vec<Guard>,
     /// Who is told what happens.
     pub telemetry: Telemetry,
     /// What is odd in the file.
     pub warnings: Vec<Warning>,
+}
+
+impl Plan {
+    /// The http servers that some listener leads to, each once, by their numbers.
+    pub fn http_servers(&self) -> BTreeMap<usize, &Arc<HttpServer>> {
+        let mut servers = BTreeMap::new();
+        for route in self.listeners.iter().flat_map(|listener| &listener.routes) {
+            match &route.exit {
+                ListenerExit::Http(server) => {
+                    servers.insert(server.number, server);
+                }
+                ListenerExit::Tls(tls) => {
+                    for route in &tls.routes {
+                        if let TlsExit::Http(server) = &route.exit {
+                            servers.insert(server.number, server);
+                        }
+                    }
+                }
+                ListenerExit::Echo(_) => {}
+            }
+        }
+        servers
+    }
+
+    /// The http-kafka proxies that some listener leads to; one may come more than once.
+    pub fn http_kafka(&self) -> impl Iterator<Item = &Arc<HttpKafka>> {
+        let servers = self.http_servers().into_values();
+        servers.flat_map(|server| {
+            server.routes.iter().filter_map(|route| match &route.exit {
+                HttpExit::Kafka(proxy) => Some(proxy),
+                HttpExit::Sse(_) | HttpExit::Filesystem(_) | HttpExit::Echo(_) => None,
+            })
+        })
+    }
+
+    /// The sse-kafka proxies that some listener leads to; one may come more than once.
+    pub fn sse_kafka(&self) -> impl Iterator<Item = &Arc<SseKafka>> {
+        let servers = self.http_servers().into_values();
+        let servers = servers.flat_map(|server| {
+            server.routes.iter().filter_map(|route| match &route.exit {
+                HttpExit::Sse(sse) => Some(sse),
+                HttpExit::Kafka(_) | HttpExit::Filesystem(_) | HttpExit::Echo(_) => None,
+            })
+        });
+        servers.flat_map(|sse| sse.routes.iter().map(|route| &route.exit))
+    }
 }
 
 /// What the exporters of all namespaces come down to.
@@ -66,7 +129,7 @@ pub struct Listener {
 
 impl Listener {
     /// The server for a connection accepted on `address`, where `port` is the port *as configured* (0 stays 0).
-    pub fn route(&self, address: IpAddr, port: u16) -> Option<&Arc<HttpServer>> {
+    pub fn route(&self, address: IpAddr, port: u16) -> Option<&ListenerExit> {
         let local = SocketAddr::new(address, port);
         self.routes
             .iter()
@@ -81,7 +144,18 @@ pub struct ListenerRoute {
     /// One of these must match; empty: always.
     pub when: Vec<ListenerWhen>,
     /// Where its connections go.
-    pub exit: Arc<HttpServer>,
+    pub exit: ListenerExit,
+}
+
+/// Where the connections of a listener's route go.
+#[derive(Clone, Debug)]
+pub enum ListenerExit {
+    /// To a server of requests.
+    Http(Arc<HttpServer>),
+    /// To be decrypted.
+    Tls(Arc<TlsServer>),
+    /// Back.
+    Echo(Arc<EchoServer>),
 }
 
 impl ListenerRoute {
@@ -152,10 +226,55 @@ pub struct HttpServer {
     pub number: usize,
     /// The metrics under Zilla's names that it has.
     pub metrics: MetricSet,
+    /// The versions that are spoken.
+    pub versions: HttpVersions,
+    /// Where credentials are found; `None`: nobody is asked for any.
+    pub authorization: Option<HttpAuthorization>,
+    /// Whose scripts may read answers (CORS).
+    pub access_control: AccessControl,
     /// What a connection may cost.
     pub limits: HttpLimits,
     /// First match wins; a request that matches none is 404.
     pub routes: Vec<HttpRoute>,
+}
+
+/// Which versions an http server speaks: `options.versions`. With both, ALPN decides, and without TLS the first bytes do (RFC 9113 3.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpVersions {
+    /// Both.
+    #[default]
+    Both,
+    /// HTTP/1.1 alone.
+    Http11,
+    /// HTTP/2 alone.
+    H2,
+}
+
+/// Whose scripts may read answers: `options.access-control`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AccessControl {
+    /// Those that come from the same origin.
+    #[default]
+    SameOrigin,
+    /// Those of other origins, too.
+    CrossOrigin(CrossOrigin),
+}
+
+/// What scripts of other origins may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CrossOrigin {
+    /// `allow.origins`; `None`: all.
+    pub origins: Option<Vec<String>>,
+    /// `allow.methods`; `None`: all.
+    pub methods: Option<Vec<String>>,
+    /// `allow.headers`, lower case; `None`: all.
+    pub headers: Option<Vec<String>>,
+    /// `allow.credentials`.
+    pub credentials: bool,
+    /// `max-age`.
+    pub max_age: Option<Duration>,
+    /// `expose.headers`, lower case; `None`: all, unless there are credentials.
+    pub expose: Option<Vec<String>>,
 }
 
 /// Bounds of one HTTP connection; own option `options.limits`.
@@ -167,8 +286,10 @@ pub struct HttpLimits {
     pub headers_max: usize,
     /// `body-bytes-max`: request body, 0 B to 1 GiB.
     pub body_bytes_max: usize,
-    /// `pipeline-max`: requests of one connection at work at once, 1 to 1024.
+    /// `pipeline-max`: requests of one HTTP/1.1 connection at work at once, 1 to 1024.
     pub pipeline_max: usize,
+    /// `streams-max`: requests of one HTTP/2 connection at work at once, 1 to 1024 (RFC 9113 5.1.2).
+    pub streams_max: usize,
     /// `header-timeout`: from the first byte of a head to its last, 1 ms to 1 h, as all timeouts here.
     pub header_timeout: Duration,
     /// `idle-timeout`: without a request.
@@ -180,7 +301,7 @@ pub struct HttpLimits {
 }
 
 impl Default for HttpLimits {
-    /// A head of 32 KiB and 128 headers, a body of 1 MiB (what Kafka's `message.max.bytes` allows), 64 requests, 10 s for a
+    /// A head of 32 KiB and 128 headers, a body of 1 MiB (what Kafka's `message.max.bytes` allows), 64 requests (256 over HTTP/2), 10 s for a
     /// head, 60 s idle, 30 s for the rest.
     fn default() -> Self {
         Self {
@@ -188,6 +309,7 @@ impl Default for HttpLimits {
             headers_max: 128,
             body_bytes_max: 1 << 20,
             pipeline_max: 64,
+            streams_max: 256,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),
@@ -199,12 +321,27 @@ impl Default for HttpLimits {
 /// A route of an `http` server.
 #[derive(Clone, Debug)]
 pub struct HttpRoute {
+    /// All of these must let the request pass.
+    pub guarded: Vec<Guarded>,
     /// One of these must match, with all of its headers (lower-case names); empty: always.
     pub when: Vec<Vec<(String, HeaderPattern)>>,
     /// Headers (lower case) put into the request, after those of the server.
     pub overrides: Vec<(String, String)>,
     /// Where its requests go.
-    pub exit: Arc<HttpKafka>,
+    pub exit: HttpExit,
+}
+
+/// Where the requests of a route go.
+#[derive(Clone, Debug)]
+pub enum HttpExit {
+    /// To Kafka, or to be answered from it.
+    Kafka(Arc<HttpKafka>),
+    /// To be answered by events.
+    Sse(Arc<SseServer>),
+    /// To be answered by files.
+    Filesystem(Arc<HttpFilesystem>),
+    /// Back.
+    Echo(Arc<EchoServer>),
 }
 
 /// An `http-kafka` proxy.
@@ -250,8 +387,10 @@ impl Default for Correlation {
 /// A route of an `http-kafka` proxy.
 #[derive(Clone, Debug)]
 pub struct HttpKafkaRoute {
-    /// Its place among the routes of all proxies of the plan, from 0.
+    /// Its place among the mapping routes of the plan (those of sse-kafka proxies, too), from 0.
     pub number: usize,
+    /// All of these must let the request pass.
+    pub guarded: Vec<Guarded>,
     /// One of these must match; empty: always.
     pub when: Vec<When>,
     /// What to do with its requests.
