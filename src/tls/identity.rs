@@ -13,6 +13,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::keystore::KeyEntry;
+use super::keystore::certificates::is_of_another;
 use super::{SetupFault, provider};
 
 /// A key that can sign, and what its certificates say.
@@ -35,11 +36,14 @@ impl Identity {
             .key_provider
             .load_private_key(entry.key.clone_key())
             .map_err(fault)?;
-        let certified = CertifiedKey::new(entry.chain.clone(), key);
-        match certified.keys_match() {
-            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
-            Err(error) => return Err(fault(error)),
+        let own = entry
+            .chain
+            .first()
+            .ok_or_else(|| fault(Error::NoCertificatesPresented))?;
+        if is_of_another(own, &*key) {
+            return Err(fault(InconsistentKeys::KeyMismatch.into()));
         }
+        let certified = CertifiedKey::new(entry.chain.clone(), key);
         let parsed: Vec<X509Certificate<'_>> = entry
             .chain
             .iter()
@@ -173,6 +177,7 @@ mod tests {
     use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
 
     use super::*;
+    use crate::tls::keystore::{StoreKind, open};
     use crate::tls::testing::Authority;
 
     const BOTH: [SignatureScheme; 2] = [
@@ -233,6 +238,14 @@ mod tests {
         assert_eq!(chosen(&[&name]), Some(second.chain[0].clone()));
         assert_eq!(chosen(&[]), Some(first.chain[0].clone()));
         assert_eq!(chosen(&[b"nobody"]), None);
+    }
+
+    #[test]
+    fn a_certificate_of_the_first_version_is_shown_under_its_common_name() {
+        let bytes = include_bytes!("../../tests/tls/version-1.p12");
+        let store = open(StoreKind::Pkcs12, bytes, Some("generated")).unwrap();
+        let identity = Identity::new(&store.keys[0]).unwrap();
+        assert_eq!(identity.fit("localhost"), Fit::Exact);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::SigningKey;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::StoreFault;
@@ -39,14 +39,24 @@ impl Certificate {
     }
 }
 
+/// Whether `certificate` is that of another key than `key`. Not rustls' own comparison, which refuses to read certificates of X.509's first version:
+/// servers show those all the same, as Zilla's examples do.
+pub(in crate::tls) fn is_of_another(
+    certificate: &CertificateDer<'_>,
+    key: &dyn SigningKey,
+) -> bool {
+    let Some(public) = key.public_key() else {
+        return false;
+    };
+    X509Certificate::from_der(certificate).map_or(true, |(_, parsed)| {
+        parsed.public_key().raw != public.as_ref()
+    })
+}
+
 /// Whether `certificate` is that of `key`; `None` when the key is of a kind that TLS has no use for.
-pub(super) fn is_of(
-    certificate: &CertificateDer<'static>,
-    key: &PrivateKeyDer<'_>,
-) -> Option<bool> {
+pub(super) fn is_of(certificate: &CertificateDer<'_>, key: &PrivateKeyDer<'_>) -> Option<bool> {
     let key = any_supported_type(key).ok()?;
-    let pair = CertifiedKey::new(vec![certificate.clone()], key);
-    Some(pair.keys_match().is_ok())
+    Some(!is_of_another(certificate, &*key))
 }
 
 /// The certificate at `leaf`, its issuer, and so on up to one that signed itself or whose issuer is not here; all are marked as used.

@@ -3,7 +3,7 @@
 //! PKCS #12 (RFC 7292), Java's JKS and PEM (RFC 7468) come down to the same [`Store`]. Sans-IO: bytes in, entries out.
 //! Its one rule: what a store holds is never shown, neither by `Debug` nor by a fault.
 
-mod certificates;
+pub(super) mod certificates;
 mod jks;
 mod pem;
 mod pkcs12;
