@@ -1,6 +1,7 @@
 //! Putting the process together: sockets, mailboxes, one core after the other, and taking it apart again.
 
 mod core;
+pub mod jwks;
 mod scrape;
 mod startup;
 

@@ -4,6 +4,7 @@
 //! Its one rule: what a peer sends is judged here and nowhere behind, so later layers see only well-formed requests.
 
 mod chars;
+pub mod cors;
 pub mod date;
 pub mod h1;
 mod message;

@@ -9,7 +9,7 @@ mod glob;
 mod location;
 mod path;
 mod pattern;
-mod percent;
+pub(crate) mod percent;
 mod query;
 mod template;
 mod topic;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 /// What a `+` means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plus {
+pub(crate) enum Plus {
     /// Itself, as in a path.
     Plus,
     /// A space, as in a query (`application/x-www-form-urlencoded`).
@@ -14,7 +14,7 @@ pub(super) enum Plus {
 }
 
 /// Decodes `text`, without a copy when there is nothing to decode.
-pub(super) fn decode(text: &[u8], plus: Plus) -> Cow<'_, [u8]> {
+pub(crate) fn decode(text: &[u8], plus: Plus) -> Cow<'_, [u8]> {
     let special = |byte: &u8| *byte == b'%' || (plus == Plus::Space && *byte == b'+');
     let Some(first) = text.iter().position(special) else {
         return Cow::Borrowed(text);
@@ -35,7 +35,7 @@ pub(super) fn decode(text: &[u8], plus: Plus) -> Cow<'_, [u8]> {
 }
 
 /// Appends `text` to `encoded`; what is neither unreserved nor one of `kept` becomes `%` and two hexadecimal digits.
-pub(super) fn encode(text: &[u8], kept: &[u8], encoded: &mut Vec<u8>) {
+pub(crate) fn encode(text: &[u8], kept: &[u8], encoded: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in text {
         if is_unreserved(byte) || kept.contains(&byte) {
@@ -48,7 +48,7 @@ pub(super) fn encode(text: &[u8], kept: &[u8], encoded: &mut Vec<u8>) {
 }
 
 /// Whether no encoding changes what `byte` means (RFC 3986 section 2.3).
-pub(super) fn is_unreserved(byte: u8) -> bool {
+pub(crate) fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
