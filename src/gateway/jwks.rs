@@ -97,6 +97,8 @@ struct Issuers {
 /// A URL, and the guards that have their keys from it.
 struct Issuer {
     url: Arc<str>,
+    /// The URL as the log may have it.
+    shown: String,
     guards: Vec<usize>,
     state: State,
     /// When the last request began.
@@ -119,6 +121,7 @@ impl Issuers {
             match issuers.iter_mut().find(|issuer| *issuer.url == *url) {
                 Some(issuer) => issuer.guards.push(guard),
                 None => issuers.push(Issuer {
+                    shown: without_secrets(&url),
                     url: url.into(),
                     guards: vec![guard],
                     state: State::Waiting(Instant::now()),
@@ -191,12 +194,19 @@ impl Issuers {
 impl Issuer {
     fn succeed(&mut self, keys: KeySet, deliver: &impl Fn(usize, Arc<KeySet>)) {
         if self.failures > 0 {
-            tracing::info!(url = %self.url, "the keys of the issuer can be fetched again");
+            tracing::info!(
+                url = self.shown,
+                "the keys of the issuer can be fetched again"
+            );
         }
         self.failures = 0;
         if keys.is_empty() {
             let skipped = keys.skipped();
-            tracing::warn!(url = %self.url, skipped, "the issuer has no keys that can be used");
+            tracing::warn!(
+                url = self.shown,
+                skipped,
+                "the issuer has no keys that can be used"
+            );
         }
         let keys = Arc::new(keys);
         for guard in &self.guards {
@@ -207,7 +217,7 @@ impl Issuer {
     fn fail(&mut self, fault: &FetchFault) {
         // Once per outage.
         if self.failures == 0 {
-            tracing::warn!(url = %self.url, %fault, "the keys of the issuer cannot be fetched");
+            tracing::warn!(url = self.shown, %fault, "the keys of the issuer cannot be fetched");
         }
         self.failures = self.failures.saturating_add(1);
     }
@@ -294,6 +304,17 @@ fn agent(url: &str) -> Agent {
         .tls_config(tls)
         .build()
         .new_agent()
+}
+
+/// `url` without its query and without a user's name and password.
+fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }
 
 /// How long an answer is good for (RFC 9111 5.2.2.1).
@@ -448,6 +469,14 @@ mod tests {
         assert!(matches!(result, Err(FetchFault::Request(_))));
         assert!(agent("HTTPS://a/").config().https_only());
         assert!(!agent("http://a/").config().https_only());
+    }
+
+    #[test]
+    fn the_log_has_no_secrets_of_a_url() {
+        let shown = without_secrets("https://a:b@c:1/d@e?f#g");
+        assert_eq!(shown, "https://c:1/d@e");
+        assert_eq!(without_secrets("http://c"), "http://c");
+        assert_eq!(without_secrets("x?y"), "x");
     }
 
     #[test]

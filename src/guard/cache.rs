@@ -34,13 +34,12 @@ impl VerifiedTokens {
         token: &str,
         now: UnixMillis,
     ) -> Option<Result<Rc<Verified>, Refused>> {
-        let verified = match self.young.tokens.get(token) {
-            Some(verified) => verified.clone(),
-            None => {
-                let verified = self.old.remove(token)?;
-                self.put(token, verified.clone());
-                verified
-            }
+        let verified = if let Some(verified) = self.young.tokens.get(token) {
+            verified.clone()
+        } else {
+            let verified = self.old.remove(token)?;
+            self.put(token, verified.clone());
+            verified
         };
         if verified.expires_at.is_some_and(|end| now >= end) {
             self.young.remove(token);

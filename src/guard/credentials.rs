@@ -63,9 +63,9 @@ impl Extractor {
 
     /// The credentials in `request`. Of a header that comes more than once the last counts, of a cookie and a parameter the first.
     pub fn extract<'r>(&self, request: &'r RequestHead) -> Option<Cow<'r, str>> {
-        self.from_cookie(request)
-            .or_else(|| self.from_header(request))
-            .or_else(|| self.from_query(request))
+        self.in_cookie(request)
+            .or_else(|| self.in_header(request))
+            .or_else(|| self.in_query(request))
     }
 
     /// The query parameter that may carry credentials: see [`redact`].
@@ -73,7 +73,18 @@ impl Extractor {
         self.query.as_ref().map(|(name, _)| name.as_str())
     }
 
-    fn from_cookie<'r>(&self, request: &'r RequestHead) -> Option<Cow<'r, str>> {
+    /// What `www-authenticate` says in a 401 (RFC 6750 3, RFC 7617 2): how to come in, and whether it was tried.
+    pub fn www_authenticate(&self, was_presented: bool) -> &'static str {
+        let is_basic =
+            |(_, pattern): &(String, CredentialsPattern)| matches!(pattern.form, Form::Basic(_));
+        match (self.header.as_ref().is_some_and(is_basic), was_presented) {
+            (true, _) => "Basic realm=\"sluice\", charset=\"UTF-8\"",
+            (false, false) => "Bearer",
+            (false, true) => "Bearer error=\"invalid_token\"",
+        }
+    }
+
+    fn in_cookie<'r>(&self, request: &'r RequestHead) -> Option<Cow<'r, str>> {
         let (name, pattern) = self.cookie.as_ref()?;
         // HTTP/2 may split one header into several (RFC 9113 8.2.3).
         let mut cookies = request
@@ -87,13 +98,13 @@ impl Extractor {
         pattern.extract(Cow::Borrowed(value))
     }
 
-    fn from_header<'r>(&self, request: &'r RequestHead) -> Option<Cow<'r, str>> {
+    fn in_header<'r>(&self, request: &'r RequestHead) -> Option<Cow<'r, str>> {
         let (name, pattern) = self.header.as_ref()?;
         let value = request.headers().get_last(name)?;
         pattern.extract(Cow::Borrowed(value.trim_ascii()))
     }
 
-    fn from_query<'r>(&self, request: &'r RequestHead) -> Option<Cow<'r, str>> {
+    fn in_query<'r>(&self, request: &'r RequestHead) -> Option<Cow<'r, str>> {
         let (name, pattern) = self.query.as_ref()?;
         let value = request
             .query()?
@@ -369,6 +380,21 @@ mod tests {
         let pattern = CredentialsPattern::parse(pattern).unwrap();
         let found = pattern.extract(Cow::Borrowed(value.as_bytes()));
         found.map(Cow::into_owned)
+    }
+
+    #[test]
+    fn a_client_is_told_how_to_come_in() {
+        let bearer = extractor();
+        assert_eq!(bearer.www_authenticate(false), "Bearer");
+        let tried = bearer.www_authenticate(true);
+        assert_eq!(tried, "Bearer error=\"invalid_token\"");
+        let basic = Extractor::new(&HttpAuthorization {
+            guard: 0,
+            cookies: Vec::new(),
+            headers: owned(&[("authorization", "Basic {username}:{password}")]),
+            query: Vec::new(),
+        });
+        assert!(basic.unwrap().www_authenticate(true).starts_with("Basic "));
     }
 
     #[test]

@@ -137,13 +137,17 @@ impl Kind {
             Self::Rsa => rsa_key(source),
             Self::P256 => ec_key(source, 32),
             Self::P384 => ec_key(source, 48),
-            Self::Ed25519 => Ok(DecodingKey::from_ed_der(&sized("x", &source.x, 32)?)),
+            Self::Ed25519 => Ok(DecodingKey::from_ed_der(&sized(
+                "x",
+                source.x.as_ref(),
+                32,
+            )?)),
         }
     }
 }
 
 fn rsa_key(source: &JwkSource) -> Result<DecodingKey, JwkFault> {
-    let modulus = member("n", &source.n)?;
+    let modulus = member("n", source.n.as_ref())?;
     let modulus = without_leading_zeros(&modulus);
     let bits = modulus.first().map_or(0, |first| {
         modulus.len() * 8 - first.leading_zeros() as usize
@@ -151,7 +155,7 @@ fn rsa_key(source: &JwkSource) -> Result<DecodingKey, JwkFault> {
     if !RSA_BITS.contains(&bits) {
         return Err(JwkFault::RsaSize { bits });
     }
-    let exponent = member("e", &source.e)?;
+    let exponent = member("e", source.e.as_ref())?;
     let exponent = without_leading_zeros(&exponent);
     // With an exponent of 1 anybody can sign.
     let is_fine = match exponent {
@@ -168,12 +172,12 @@ fn rsa_key(source: &JwkSource) -> Result<DecodingKey, JwkFault> {
 fn ec_key(source: &JwkSource, coordinate_bytes: usize) -> Result<DecodingKey, JwkFault> {
     // SEC 1 2.3.3: 4 says that both coordinates follow.
     let mut point = vec![4];
-    point.extend(sized("x", &source.x, coordinate_bytes)?);
-    point.extend(sized("y", &source.y, coordinate_bytes)?);
+    point.extend(sized("x", source.x.as_ref(), coordinate_bytes)?);
+    point.extend(sized("y", source.y.as_ref(), coordinate_bytes)?);
     Ok(DecodingKey::from_ec_der(&point))
 }
 
-fn sized(name: &'static str, text: &Option<String>, bytes: usize) -> Result<Vec<u8>, JwkFault> {
+fn sized(name: &'static str, text: Option<&String>, bytes: usize) -> Result<Vec<u8>, JwkFault> {
     let value = member(name, text)?;
     if value.len() == bytes {
         Ok(value)
@@ -182,8 +186,8 @@ fn sized(name: &'static str, text: &Option<String>, bytes: usize) -> Result<Vec<
     }
 }
 
-fn member(name: &'static str, text: &Option<String>) -> Result<Vec<u8>, JwkFault> {
-    let text = text.as_ref().ok_or(JwkFault::Missing(name))?;
+fn member(name: &'static str, text: Option<&String>) -> Result<Vec<u8>, JwkFault> {
+    let text = text.ok_or(JwkFault::Missing(name))?;
     let url_safe: Vec<u8> = text
         .bytes()
         .map(|byte| match byte {

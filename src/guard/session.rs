@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(end(&first), Some(200));
         assert_eq!(first.generation(), 0);
         let endless = changed(&token("alice", &["read"], 0), |token| {
-            token.expires_at = None
+            token.expires_at = None;
         });
         sessions.authorize(0, &endless);
         sessions.authorize(0, &token("alice", &["read"], 300));

@@ -46,8 +46,8 @@ static SIGNERS: LazyLock<Signers> = LazyLock::new(|| Signers {
     stranger: rsa().private,
 });
 
-fn base64(bytes: &[u8]) -> Option<String> {
-    Some(URL_SAFE_NO_PAD.encode(bytes))
+fn base64(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 fn source(kty: &str, kid: &str) -> JwkSource {
@@ -83,8 +83,8 @@ fn ec(pair: &KeyPair, curve: &str) -> Signer {
         private: EncodingKey::from_ec_der(&pair.serialize_der()),
         public: JwkSource {
             crv: Some(curve.into()),
-            x: base64(x),
-            y: base64(y),
+            x: Some(base64(x)),
+            y: Some(base64(y)),
             ..source("EC", curve)
         },
     }
@@ -96,7 +96,7 @@ fn ed25519() -> Signer {
         private: EncodingKey::from_ed_der(&pair.serialize_der()),
         public: JwkSource {
             crv: Some("Ed25519".into()),
-            x: base64(pair.public_key_raw()),
+            x: Some(base64(pair.public_key_raw())),
             ..source("OKP", "ed")
         },
     }
@@ -486,6 +486,9 @@ fn a_guard_that_is_not_there_lets_nobody_in() {
     assert_eq!(known().verify_chain(0, &none, NOW), Err(Refused::Malformed));
 }
 
+/// A change to a key, and what is wrong then.
+type Row = (fn(&mut JwkSource), JwkFault);
+
 fn fault(change: impl FnOnce(&mut JwkSource), of: &Signer) -> Option<JwkFault> {
     let mut source = of.public.clone();
     change(&mut source);
@@ -505,13 +508,13 @@ fn an_rsa_key_is_taken_in_both_alphabets_and_with_padding() {
 
 #[test]
 fn a_weak_or_broken_rsa_key_is_refused() {
-    let with_n = |bytes: usize| fault(|key| key.n = base64(&vec![0xff; bytes]), &SIGNERS.rsa);
+    let with_n = |bytes: usize| fault(|key| key.n = Some(base64(&vec![0xff; bytes])), &SIGNERS.rsa);
     assert_eq!(with_n(128), Some(JwkFault::RsaSize { bits: 1024 }));
     assert_eq!(with_n(0), Some(JwkFault::RsaSize { bits: 0 }));
     assert_eq!(with_n(256), None);
     assert_eq!(with_n(1025), Some(JwkFault::RsaSize { bits: 8200 }));
     for exponent in [&[][..], &[0], &[1], &[4], &[1, 0, 0, 0, 1]] {
-        let fault = fault(|key| key.e = base64(exponent), &SIGNERS.rsa);
+        let fault = fault(|key| key.e = Some(base64(exponent)), &SIGNERS.rsa);
         assert_eq!(fault, Some(JwkFault::RsaExponent), "{exponent:?}");
     }
     let fault = |change: fn(&mut JwkSource)| fault(change, &SIGNERS.rsa);
@@ -523,7 +526,7 @@ fn a_weak_or_broken_rsa_key_is_refused() {
 #[test]
 fn a_key_must_fit_its_kind_its_curve_its_use_and_its_algorithm() {
     let p256 = |change: fn(&mut JwkSource)| fault(change, &SIGNERS.p256);
-    let rows: [(fn(&mut JwkSource), JwkFault); 10] = [
+    let rows: [Row; 10] = [
         (|key| key.kty = "oct".into(), JwkFault::UnknownKind),
         (|key| key.crv = Some("P-521".into()), JwkFault::UnknownCurve),
         (
@@ -556,7 +559,7 @@ fn a_key_must_fit_its_kind_its_curve_its_use_and_its_algorithm() {
     for (change, expected) in rows {
         assert_eq!(p256(change), Some(expected));
     }
-    let longer = |key: &mut JwkSource| key.x = base64(&[0; 33]);
+    let longer = |key: &mut JwkSource| key.x = Some(base64(&[0; 33]));
     assert_eq!(
         fault(longer, &SIGNERS.ed25519),
         Some(JwkFault::WrongSize("x"))

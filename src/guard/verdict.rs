@@ -67,6 +67,28 @@ pub enum Refused {
     NoIdentity,
 }
 
+impl Refused {
+    /// The status of the answer: 503 (with `retry-after`) when it is not the client's fault, else 401 (with `www-authenticate`).
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::KeysUnavailable => 503,
+            Self::NoGuard
+            | Self::TooLong
+            | Self::Malformed
+            | Self::NoKeyId
+            | Self::UnknownKey
+            | Self::WrongAlgorithm
+            | Self::CriticalExtension
+            | Self::BadSignature
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::OtherIssuer
+            | Self::OtherAudience
+            | Self::NoIdentity => 401,
+        }
+    }
+}
+
 impl fmt::Display for Refused {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {

@@ -295,15 +295,19 @@ mod tests {
         CrossOrigin::default()
     }
 
-    fn texts(texts: &[&str]) -> Option<Vec<String>> {
-        Some(texts.iter().map(|text| (*text).to_owned()).collect())
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
     }
 
     fn listed() -> CrossOrigin {
         CrossOrigin {
-            origins: texts(&["https://app.example", "http://other.example:80", "null"]),
-            methods: texts(&["PUT", "POST"]),
-            headers: texts(&["x-one", "x-two"]),
+            origins: Some(texts(&[
+                "https://app.example",
+                "http://other.example:80",
+                "null",
+            ])),
+            methods: Some(texts(&["PUT", "POST"])),
+            headers: Some(texts(&["x-one", "x-two"])),
             max_age: Some(Duration::from_secs(10)),
             ..any()
         }
@@ -489,7 +493,7 @@ mod tests {
             line
         };
         let list = |credentials| CrossOrigin {
-            expose: texts(&["etag", "content-type"]),
+            expose: Some(texts(&["etag", "content-type"])),
             credentials,
             ..any()
         };
