@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use crate::guard::jwk::{KEY_SET_BYTES_MAX, KeySet, KeySetFault};
+use crate::guard::key_set::{KEY_SET_BYTES_MAX, KeySet, KeySetFault};
 
 /// How long a request may take, with its redirects.
 const REQUEST_WAIT: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::credentials::{CredentialsFault, Pair};
+use super::pattern::{CredentialsFault, Pair};
 use super::{Refused, Verified};
 use crate::config::InlineGuard;
 

@@ -1,6 +1,6 @@
-//! Public keys that tokens are signed with: one from the configuration, or a set as an issuer publishes it (RFC 7517).
+//! A public key that tokens are signed with (RFC 7517).
 //!
-//! Before `jwt`, which verifies with them. Its one rule: a key says here, once, for which algorithms it is good, and a token never
+//! Before `key_set`, which holds several. Its one rule: a key says here, once, for which algorithms it is good, and a token never
 //! gets to choose another; symmetric keys and `none` are none of them.
 
 use std::fmt;
@@ -9,14 +9,9 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jsonwebtoken::{Algorithm, DecodingKey};
-use serde_json::{Map, Value};
 
 use crate::config::JwkSource;
 
-/// Bytes of a fetched set of keys.
-pub const KEY_SET_BYTES_MAX: usize = 1 << 20;
-/// Keys in a fetched set.
-pub const KEYS_MAX: usize = 1000;
 /// Bits of an RSA modulus: fewer are weak (RFC 7518 3.3), more are beyond what is verified here.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// Bytes of an RSA exponent.
@@ -49,7 +44,7 @@ impl Jwk {
     }
 
     /// A key of an issuer. One without `alg` is good for all that its kind can do: many issuers leave it out.
-    fn fetched(source: &JwkSource) -> Result<Self, JwkFault> {
+    pub(super) fn fetched(source: &JwkSource) -> Result<Self, JwkFault> {
         Self::with(source, |kind| kind.algorithms().to_vec())
     }
 
@@ -86,6 +81,11 @@ impl Jwk {
     /// The algorithms it is good for; empty: no token ever matches it.
     pub fn algorithms(&self) -> &[Algorithm] {
         &self.algorithms
+    }
+
+    /// Whether both verify the same tokens.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.source == other.source && self.algorithms == other.algorithms
     }
 
     /// The key itself.
@@ -283,130 +283,3 @@ impl fmt::Display for JwkFault {
 }
 
 impl std::error::Error for JwkFault {}
-
-/// The keys of one guard.
-#[derive(Clone, Debug, Default)]
-pub struct KeySet {
-    /// In the order of their names.
-    keys: Vec<Jwk>,
-    skipped: usize,
-}
-
-impl KeySet {
-    /// A set of keys of the configuration.
-    pub fn new(mut keys: Vec<Jwk>) -> Self {
-        keys.sort_by(|one, other| one.kid().cmp(other.kid()));
-        Self { keys, skipped: 0 }
-    }
-
-    /// Reads a set as an issuer publishes it. Keys without a name, of other kinds and uses, and weak ones are left out (RFC 7517 5).
-    ///
-    /// # Errors
-    ///
-    /// When it is too large or not a JSON object with a list of `keys`.
-    pub fn parse(json: &[u8]) -> Result<Self, KeySetFault> {
-        if json.len() > KEY_SET_BYTES_MAX {
-            return Err(KeySetFault::TooLarge);
-        }
-        let set: Map<String, Value> =
-            serde_json::from_slice(json).map_err(|_| KeySetFault::NotAKeySet)?;
-        let published = set
-            .get("keys")
-            .and_then(Value::as_array)
-            .ok_or(KeySetFault::NotAKeySet)?;
-        if published.len() > KEYS_MAX {
-            return Err(KeySetFault::TooManyKeys);
-        }
-        let keys: Vec<_> = published.iter().filter_map(published_key).collect();
-        Ok(Self {
-            skipped: published.len() - keys.len(),
-            ..Self::new(keys)
-        })
-    }
-
-    /// How many keys it has.
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// Whether it has none: then every token is refused.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    /// How many keys were left out when it was read.
-    pub fn skipped(&self) -> usize {
-        self.skipped
-    }
-
-    /// The keys called `kid`: usually one, but those of different kinds may share a name (RFC 7517 4.5).
-    pub(super) fn named(&self, kid: &str) -> &[Jwk] {
-        let start = self.keys.partition_point(|key| key.kid() < kid);
-        let count = self.keys[start..]
-            .iter()
-            .take_while(|key| key.kid() == kid)
-            .count();
-        &self.keys[start..start + count]
-    }
-}
-
-impl PartialEq for KeySet {
-    /// Whether both verify the same tokens.
-    fn eq(&self, other: &Self) -> bool {
-        let parts = |key: &Jwk| (key.source.clone(), key.algorithms.clone());
-        self.keys.len() == other.keys.len()
-            && self.keys.iter().map(parts).eq(other.keys.iter().map(parts))
-    }
-}
-
-/// A key of a published set, if it is one to use.
-fn published_key(key: &Value) -> Option<Jwk> {
-    let key = key.as_object()?;
-    let may_verify = |operations: &Value| {
-        let mut operations = operations.as_array().into_iter().flatten();
-        operations.any(|operation| operation == "verify")
-    };
-    let is_text = |name| key.get(name).is_none_or(Value::is_string);
-    if !key.get("key_ops").is_none_or(may_verify) || !is_text("alg") || !is_text("use") {
-        return None;
-    }
-    let source = JwkSource {
-        kty: text(key, "kty")?,
-        kid: text(key, "kid")?,
-        alg: text(key, "alg"),
-        usage: text(key, "use"),
-        n: text(key, "n"),
-        e: text(key, "e"),
-        crv: text(key, "crv"),
-        x: text(key, "x"),
-        y: text(key, "y"),
-    };
-    Jwk::fetched(&source).ok()
-}
-
-fn text(key: &Map<String, Value>, name: &str) -> Option<String> {
-    key.get(name)?.as_str().map(str::to_owned)
-}
-
-/// What is wrong with a set of keys. Its words go on from the set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeySetFault {
-    /// More than [`KEY_SET_BYTES_MAX`].
-    TooLarge,
-    /// More than [`KEYS_MAX`].
-    TooManyKeys,
-    /// Not a JSON object with a list of `keys`.
-    NotAKeySet,
-}
-
-impl fmt::Display for KeySetFault {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLarge => write!(formatter, "has more than {KEY_SET_BYTES_MAX} bytes"),
-            Self::TooManyKeys => write!(formatter, "has more than {KEYS_MAX} keys"),
-            Self::NotAKeySet => formatter.write_str("is not a JSON object with a list of `keys`"),
-        }
-    }
-}
-
-impl std::error::Error for KeySetFault {}

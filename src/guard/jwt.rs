@@ -1,6 +1,6 @@
 //! Signed tokens (RFC 7519, in the compact form of RFC 7515): from text to who it is.
 //!
-//! Between the key sets of `jwk` and the verdict. Its one rule: nothing of a token is believed before its signature is verified,
+//! Between `key_set` and the verdict. Its one rule: nothing of a token is believed before its signature is verified,
 //! with a key and an algorithm that the configuration or the issuer chose, never the token.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::jwk::{self, Jwk, KeySet};
+use super::jwk::{self, Jwk};
+use super::key_set::KeySet;
 use super::{Refused, Verified};
 use crate::clock::UnixMillis;
 use crate::config::JwtGuard;

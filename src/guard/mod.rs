@@ -15,6 +15,9 @@ pub mod credentials;
 pub mod inline;
 pub mod jwk;
 pub mod jwt;
+pub mod key_set;
+mod names;
+mod pattern;
 pub mod session;
 #[cfg(test)]
 mod tests;
@@ -31,8 +34,9 @@ use crate::clock::UnixMillis;
 use crate::config::{Guard, GuardKind, JwtGuard, JwtKeys};
 use cache::VerifiedTokens;
 use inline::InlineRules;
-use jwk::{Jwk, KeySet};
+use jwk::Jwk;
 use jwt::TokenRules;
+use key_set::KeySet;
 pub use verdict::{Refused, Verified};
 use x509::CertificateRules;
 

@@ -9,8 +9,9 @@ use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use serde_json::{Value, json};
 
-use super::jwk::{JwkFault, KEY_SET_BYTES_MAX, KEYS_MAX, KeySetFault};
+use super::jwk::JwkFault;
 use super::jwt::TOKEN_BYTES_MAX;
+use super::key_set::{KEY_SET_BYTES_MAX, KEYS_MAX, KeySetFault};
 use super::*;
 use crate::config::JwkSource;
 

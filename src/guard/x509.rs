@@ -7,10 +7,9 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use x509_parser::asn1_rs::{Any, BmpString, Tag, ToDer, UniversalString};
 use x509_parser::prelude::{FromDer, X509Certificate};
-use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
+use super::names::{ATTRIBUTES, distinguished_name, text};
 use super::{Refused, Verified};
 use crate::clock::UnixMillis;
 use crate::config::X509Guard;
@@ -151,24 +150,6 @@ enum Part {
     Attribute(&'static str),
 }
 
-/// Attributes of names: what fields call them, their object identifiers, and what RFC 2253 calls them, if it does.
-const ATTRIBUTES: [(&str, &str, Option<&str>); 14] = [
-    ("cn", "2.5.4.3", Some("CN")),
-    ("l", "2.5.4.7", Some("L")),
-    ("st", "2.5.4.8", Some("ST")),
-    ("o", "2.5.4.10", Some("O")),
-    ("ou", "2.5.4.11", Some("OU")),
-    ("c", "2.5.4.6", Some("C")),
-    ("street", "2.5.4.9", Some("STREET")),
-    ("dc", "0.9.2342.19200300.100.1.25", Some("DC")),
-    ("uid", "0.9.2342.19200300.100.1.1", Some("UID")),
-    ("sn", "2.5.4.4", None),
-    ("serialnumber", "2.5.4.5", None),
-    ("title", "2.5.4.12", None),
-    ("givenname", "2.5.4.42", None),
-    ("emailaddress", "1.2.840.113549.1.9.1", None),
-];
-
 impl Field {
     /// Reads a field's name; case does not matter.
     ///
@@ -246,77 +227,6 @@ fn certificates(text: &str) -> Result<Vec<Vec<u8>>, Refused> {
         return Err(Refused::Malformed);
     }
     Ok(chain)
-}
-
-/// A name as text (RFC 2253, and where that leaves a choice, what Java's `X500Principal.getName()` makes of it).
-fn distinguished_name(name: &X509Name<'_>) -> String {
-    let mut parts: Vec<String> = name
-        .iter_rdn()
-        .map(|relative| {
-            let attributes: Vec<_> = relative.iter().map(attribute).collect();
-            attributes.join("+")
-        })
-        .collect();
-    parts.reverse();
-    parts.join(",")
-}
-
-fn attribute(attribute: &AttributeTypeAndValue<'_>) -> String {
-    let oid = attribute.attr_type().to_id_string();
-    let value = attribute.attr_value();
-    let keyword = ATTRIBUTES
-        .iter()
-        .find_map(|(_, known, keyword)| (*known == oid).then_some(*keyword).flatten());
-    // What has no keyword is written as its encoding (RFC 2253 2.4).
-    match (keyword, text(value)) {
-        (Some(keyword), Some(text)) => format!("{keyword}={}", escaped(&text)),
-        (Some(keyword), None) => format!("{keyword}=#{}", encoding(value)),
-        (None, _) => format!("{oid}=#{}", encoding(value)),
-    }
-}
-
-/// Escapes what has a meaning in a name; `=` and `#` too, as Java does.
-fn escaped(text: &str) -> String {
-    let leading = text.len() - text.trim_start_matches(' ').len();
-    let trailing = text.trim_end_matches(' ').len();
-    let mut escaped = String::with_capacity(text.len());
-    for (at, character) in text.char_indices() {
-        match character {
-            '\0' => escaped.push_str("\\00"),
-            ',' | '=' | '+' | '<' | '>' | '#' | ';' | '"' | '\\' => {
-                escaped.extend(['\\', character]);
-            }
-            ' ' if at < leading || at >= trailing => escaped.push_str("\\ "),
-            _ => escaped.push(character),
-        }
-    }
-    escaped
-}
-
-/// The encoding of `value` in hexadecimal digits.
-fn encoding(value: &Any<'_>) -> String {
-    let bytes = value.to_der_vec().unwrap_or_default();
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        text.extend(
-            [byte >> 4, byte & 15]
-                .map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0')),
-        );
-        text
-    })
-}
-
-/// The text of a value of one of ASN.1's kinds of texts.
-fn text(value: &Any<'_>) -> Option<String> {
-    match value.tag() {
-        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::NumericString => {
-            String::from_utf8(value.as_bytes().to_vec()).ok()
-        }
-        // Latin-1, as everybody writes it.
-        Tag::T61String => Some(value.as_bytes().iter().copied().map(char::from).collect()),
-        Tag::BmpString => Some(BmpString::try_from(value.clone()).ok()?.string()),
-        Tag::UniversalString => Some(UniversalString::try_from(value.clone()).ok()?.string()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
