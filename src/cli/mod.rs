@@ -7,12 +7,12 @@ mod metrics;
 mod start;
 mod topics;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Plan};
+use crate::config::{self, Plan, Surroundings};
 use crate::runtime::placement::CoreSet;
 
 /// The configuration that is run when none is named.
@@ -90,7 +90,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-fn check(file: &std::path::Path) -> ExitCode {
+fn check(file: &Path) -> ExitCode {
     match load_file(file, &environment) {
         Ok(plan) => {
             print_warnings(&plan);
@@ -106,23 +106,27 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// Reads and checks a file; prints what is wrong.
-fn load_file(
-    file: &std::path::Path,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Plan, ExitCode> {
+fn load_file(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Plan, ExitCode> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         eprintln!("sluice: cannot read {}: {error}", file.display());
         ExitCode::from(EXIT_CONFIG)
     })?;
-    load_text(&file.display().to_string(), &text, env)
+    let directory = file.parent().unwrap_or(Path::new(""));
+    load_text(&file.display().to_string(), &text, directory, env)
 }
 
 fn load_text(
     name: &str,
     text: &str,
+    directory: &Path,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Plan, ExitCode> {
-    config::load(name, text, env).map_err(|mistakes| {
+    let surroundings = Surroundings {
+        env,
+        directory,
+        read_file: &|path| std::fs::read(path),
+    };
+    config::load(name, text, &surroundings).map_err(|mistakes| {
         for mistake in &mistakes {
             eprintln!("{mistake}");
         }

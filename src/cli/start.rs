@@ -1,5 +1,6 @@
 //! `sluice start`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::{
@@ -41,7 +42,7 @@ pub(super) fn run(arguments: &StartArguments) -> ExitCode {
     };
     let loaded = match &arguments.config {
         Some(file) => load_file(file, &env),
-        None => load_text(QUICKSTART_NAME, QUICKSTART, &env),
+        None => load_text(QUICKSTART_NAME, QUICKSTART, Path::new(""), &env),
     };
     let plan = match loaded {
         Ok(plan) => plan,

@@ -101,6 +101,30 @@ impl<'n> Item<'n> {
         None
     }
 
+    /// `true` or `false`.
+    pub(super) fn boolean(&self, report: &mut Report) -> Option<bool> {
+        if let Value::Bool(value) = self.node.value {
+            return Some(value);
+        }
+        self.expected(report, "`true` or `false`");
+        None
+    }
+
+    /// The texts of a list, each read by `parse`; an empty list is a mistake, `None` when there was one.
+    pub(super) fn texts<T>(
+        &self,
+        report: &mut Report,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let items = self.list(report);
+        if items.is_empty() && self.is_list() {
+            self.mistake(report, "the list is empty");
+        }
+        let parsed = items.iter().filter_map(|item| item.parsed(report, &parse));
+        let parsed: Vec<T> = parsed.collect();
+        (!parsed.is_empty() && parsed.len() == items.len()).then_some(parsed)
+    }
+
     /// A string, number or boolean as text: for options whose notation is their own.
     pub(super) fn scalar(&self, report: &mut Report, what: &str) -> Option<String> {
         match &self.node.value {

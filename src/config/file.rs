@@ -1,8 +1,9 @@
-//! Documents: namespaces with bindings and telemetry.
+//! Documents: namespaces with vaults, guards, bindings and telemetry.
 
 use std::collections::{HashMap, HashSet};
 
 use super::fields::{Fields, Item, Named};
+use super::guard::NamedGuard;
 use super::metric::MetricSet;
 use super::mistake::{Report, Spot, suggestion};
 use super::node::{Node, Value};
@@ -10,20 +11,38 @@ use super::plan::Telemetry;
 use super::shape::{Binding, Kind};
 use super::source::{Source, is_unresolved};
 use super::unsupported::{BINDING_TYPES, Choice, Place};
-use super::{http, http_kafka, kafka, tcp, telemetry, units};
+use super::vault::{self, Vault};
+use super::{Surroundings, files, guard, http, http_kafka, kafka, sse, tcp, telemetry, tls, units};
 
 /// Binding types of which at least one kind is supported.
-const TYPES: [&str; 4] = ["tcp", "http", "http-kafka", "kafka"];
+const TYPES: [&str; 10] = [
+    "tcp",
+    "tls",
+    "http",
+    "http-kafka",
+    "sse",
+    "sse-kafka",
+    "http-filesystem",
+    "filesystem",
+    "echo",
+    "kafka",
+];
 
 /// What all documents of a file hold.
 #[derive(Debug, Default)]
 pub(super) struct File {
     pub(super) bindings: Vec<Binding>,
+    pub(super) guards: Vec<NamedGuard>,
+    pub(super) vaults: Vec<Vault>,
     pub(super) telemetry: Telemetry,
 }
 
 /// Reads all documents.
-pub(super) fn read(documents: &[Node], report: &mut Report) -> File {
+pub(super) fn read(
+    documents: &[Node],
+    surroundings: &Surroundings<'_>,
+    report: &mut Report,
+) -> File {
     let mut file = File::default();
     let mut namespaces: HashMap<&str, usize> = HashMap::new();
     for document in documents {
@@ -46,22 +65,29 @@ pub(super) fn read(documents: &[Node], report: &mut Report) -> File {
             .map_or_else(MetricSet::default, |item| {
                 telemetry::read(&item, &mut file.telemetry, report)
             });
-        if let Some(bindings) = fields
-            .optional("bindings")
-            .filter(|item| !item.node.is_empty())
-        {
-            for entry in bindings.entries(report) {
-                file.bindings.push(read_binding(
-                    &entry,
-                    name.unwrap_or_default(),
-                    declared,
-                    report,
-                ));
-            }
+        let name = name.unwrap_or_default();
+        for entry in named(&mut fields, "vaults", report) {
+            file.vaults
+                .push(vault::read(&entry, name, surroundings, report));
+        }
+        for entry in named(&mut fields, "guards", report) {
+            file.guards.push(guard::read(&entry, name, report));
+        }
+        for entry in named(&mut fields, "bindings", report) {
+            file.bindings
+                .push(read_binding(&entry, name, declared, report));
         }
         fields.finish(report);
     }
     file
+}
+
+/// What stands under `key` of a document, by name.
+fn named<'n>(fields: &mut Fields<'n>, key: &'static str, report: &mut Report) -> Vec<Named<'n>> {
+    fields
+        .optional(key)
+        .filter(|item| !item.node.is_empty())
+        .map_or_else(Vec::new, |item| item.entries(report))
 }
 
 fn read_binding(
@@ -72,13 +98,19 @@ fn read_binding(
 ) -> Binding {
     entry.parsed_key(report, units::name);
     let mut fields = entry.item.fields(report, Place::Binding);
+    fields.misplaced("vault", "only a tls binding takes something from a vault");
     let kind = read_kind(&mut fields, report);
     let metrics = match kind {
-        Kind::TcpServer(_) | Kind::HttpServer(_) => {
+        Kind::TcpServer(_) | Kind::TlsServer(_) | Kind::HttpServer(_) | Kind::Echo => {
             telemetry::of_binding(&mut fields, declared, report)
         }
         Kind::TcpClient { .. }
+        | Kind::TlsClient(_)
         | Kind::HttpKafka(_)
+        | Kind::Sse(_)
+        | Kind::SseKafka { .. }
+        | Kind::HttpFilesystem { .. }
+        | Kind::Filesystem { .. }
         | Kind::CacheClient { .. }
         | Kind::CacheServer { .. }
         | Kind::KafkaClient(_)
@@ -113,8 +145,17 @@ fn read_kind(fields: &mut Fields<'_>, report: &mut Report) -> Kind {
             Choice::Plain,
             &[("server", tcp::server), ("client", tcp::client)],
         ),
+        "tls" => (
+            Choice::TlsKind,
+            &[("server", tls::server), ("client", tls::client)],
+        ),
         "http" => (Choice::HttpKind, &[("server", http::server)]),
         "http-kafka" => (Choice::Plain, &[("proxy", http_kafka::proxy)]),
+        "sse" => (Choice::SseKind, &[("server", sse::server)]),
+        "sse-kafka" => (Choice::Plain, &[("proxy", sse::proxy)]),
+        "http-filesystem" => (Choice::Plain, &[("proxy", files::proxy)]),
+        "filesystem" => (Choice::Plain, &[("server", files::filesystem)]),
+        "echo" => (Choice::Plain, &[("server", files::echo)]),
         "kafka" => (
             Choice::Plain,
             &[

@@ -4,67 +4,89 @@
 //! `build` then makes what the cores see.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::build::build;
-use super::mistake::{At, Report, suggestion};
-use super::plan::{Cluster, Listener};
-use super::shape::{Binding, Exit, Kind};
+use super::file::File;
+use super::guard::NamedGuard;
+use super::mistake::{At, Report};
+use super::names::Names;
+use super::plan::{Cluster, Guard, Listener};
+use super::reference::{Exit, Reference};
+use super::sessions;
+use super::shape::{Binding, Kind};
+use super::vault::Vault;
 
-/// Listeners and clusters of a plan.
+/// Listeners, clusters and guards of a plan.
 #[derive(Debug, Default)]
 pub(super) struct Linked {
     pub(super) listeners: Vec<Listener>,
     pub(super) clusters: Vec<Cluster>,
+    pub(super) guards: Vec<Guard>,
 }
 
-/// Links `bindings`. What is built is complete only if the report has no mistakes.
-pub(super) fn link(bindings: Vec<Binding>, report: &mut Report) -> Linked {
-    let names = bindings
-        .iter()
-        .enumerate()
-        .map(|(index, binding)| (binding.full_name(), index))
-        .collect();
-    let graph = Graph { bindings, names };
+/// Links the bindings of `file`; relative paths start from `directory`. What is built is complete only if the report has no
+/// mistakes.
+pub(super) fn link(file: File, directory: &Path, report: &mut Report) -> Linked {
+    let graph = Graph::of(file);
     graph.check_exits(report);
+    graph.check_references(report);
     graph.check_ports(report);
     let reached = graph.check_reached(report);
-    build(&graph, &reached, report)
+    sessions::check(&graph, &reached, report);
+    build(&graph, &reached, directory, report)
 }
 
-/// The bindings and their names; the edges are their exits.
+/// The bindings and their names; the edges are their exits. Guards and vaults stand beside them.
 pub(super) struct Graph {
     pub(super) bindings: Vec<Binding>,
-    names: BTreeMap<String, usize>,
+    names: Names,
+    pub(super) guards: Vec<NamedGuard>,
+    guard_names: Names,
+    vaults: Vec<Vault>,
+    vault_names: Names,
 }
 
 impl Graph {
-    /// The binding that `exit` of `from` names: `name` in the same namespace, or `namespace:name`.
-    pub(super) fn target(&self, from: &Binding, exit: &Exit) -> Option<usize> {
-        let index = if exit.name.contains(':') {
-            self.names.get(&exit.name)
-        } else {
-            self.names.get(&format!("{}:{}", from.namespace, exit.name))
-        };
-        index.copied()
+    fn of(file: File) -> Self {
+        let bindings = file.bindings.iter();
+        let guards = file.guards.iter();
+        let vaults = file.vaults.iter();
+        Self {
+            names: Names::of(bindings.map(|binding| (&*binding.namespace, &*binding.name))),
+            guard_names: Names::of(guards.map(|guard| (&*guard.namespace, &*guard.name))),
+            vault_names: Names::of(vaults.map(|vault| (&*vault.namespace, &*vault.name))),
+            bindings: file.bindings,
+            guards: file.guards,
+            vaults: file.vaults,
+        }
     }
 
-    fn targets(&self, from: usize) -> impl Iterator<Item = usize> {
+    /// The binding that `exit` of `from` names.
+    pub(super) fn target(&self, from: &Binding, exit: &Exit) -> Option<usize> {
+        self.names.find(&from.namespace, &exit.name)
+    }
+
+    /// The guard that `from` calls `name`.
+    pub(super) fn guard(&self, from: &Binding, name: &str) -> Option<usize> {
+        self.guard_names.find(&from.namespace, name)
+    }
+
+    /// The vault of `from`, if it has one.
+    pub(super) fn vault(&self, from: &Binding) -> Option<&Vault> {
+        let name = &from.kind.vault()?.name;
+        let index = self.vault_names.find(&from.namespace, name)?;
+        Some(&self.vaults[index])
+    }
+
+    /// The bindings that the exits of `from` lead to.
+    pub(super) fn targets(&self, from: usize) -> impl Iterator<Item = usize> {
         let binding = &self.bindings[from];
         binding
             .kind
             .exits()
             .into_iter()
             .filter_map(|exit| self.target(binding, exit))
-    }
-
-    /// The names by which `from` could call other bindings.
-    fn callable<'g>(&'g self, from: &'g Binding) -> impl Iterator<Item = &'g str> {
-        let full = self.names.keys().map(String::as_str);
-        let near = self
-            .bindings
-            .iter()
-            .filter(|other| other.namespace == from.namespace);
-        near.map(|other| other.name.as_str()).chain(full)
     }
 
     fn check_exits(&self, report: &mut Report) {
@@ -74,9 +96,23 @@ impl Graph {
                     self.check_exit(index, exit, target, report);
                     continue;
                 }
-                let hint = suggestion(&exit.name, self.callable(binding));
+                let hint = self.names.hint(&binding.namespace, &exit.name);
                 let message = format!("there is no binding called `{}`{hint}", exit.name);
                 report.mistake(exit.at, exit.path.as_str(), message);
+            }
+        }
+    }
+
+    /// Guards and vaults that are named must be there.
+    fn check_references(&self, report: &mut Report) {
+        for binding in &self.bindings {
+            let kind = &binding.kind;
+            let guarded = kind.guarded().into_iter().map(|guarded| &guarded.guard);
+            for reference in guarded.chain(kind.asked()).chain(kind.authorization()) {
+                check_name(reference, "guard", binding, &self.guard_names, report);
+            }
+            if let Some(reference) = kind.vault() {
+                check_name(reference, "vault", binding, &self.vault_names, report);
             }
         }
     }
@@ -84,10 +120,16 @@ impl Graph {
     fn check_exit(&self, from: usize, exit: &Exit, target: usize, report: &mut Report) {
         let (binding, next) = (&self.bindings[from], &self.bindings[target]);
         let found = next.kind.title();
-        let Some(expected) = binding.kind.expected_exit() else {
+        let expected = binding.kind.expected_exits();
+        if expected.is_empty() || matches!(next.kind, Kind::Refused) || expected.contains(&found) {
             return;
-        };
-        if matches!(next.kind, Kind::Refused) || expected == found {
+        }
+        if let (Kind::KafkaClient(_), Kind::TlsClient(_)) = (&binding.kind, &next.kind) {
+            report.mistake(
+                exit.at,
+                exit.path.as_str(),
+                "TLS to brokers is not supported yet",
+            );
             return;
         }
         // Types only lead forwards, so every circle has an exit of the wrong type; say the more helpful of the two.
@@ -105,7 +147,7 @@ impl Graph {
             let candidates: Vec<&Binding> = self
                 .bindings
                 .iter()
-                .filter(|other| other.kind.title() == expected)
+                .filter(|other| expected.contains(&other.kind.title()))
                 .collect();
             let hint = match candidates[..] {
                 [only] => format!(" (such as `{}`)", only.name),
@@ -116,7 +158,7 @@ impl Graph {
                 "`{}` is {}; {own} leads to {}{hint}",
                 exit.name,
                 with_article(found),
-                with_article(expected)
+                listed(expected)
             )
         };
         report.mistake(exit.at, exit.path.as_str(), message);
@@ -205,9 +247,37 @@ impl Graph {
     }
 }
 
+fn check_name(
+    reference: &Reference,
+    what: &str,
+    from: &Binding,
+    names: &Names,
+    report: &mut Report,
+) {
+    if names.find(&from.namespace, &reference.name).is_none() {
+        let hint = names.hint(&from.namespace, &reference.name);
+        let message = format!("there is no {what} called `{}`{hint}", reference.name);
+        reference.mistake(report, message);
+    }
+}
+
+/// `an http server, a tls server or an echo server`.
+fn listed(titles: &[&str]) -> String {
+    let titles: Vec<String> = titles.iter().map(|title| with_article(title)).collect();
+    match titles.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
 /// `a tcp server`, `an http server`.
 fn with_article(title: &str) -> String {
-    let article = if title.starts_with('h') { "an" } else { "a" };
+    let article = if title.starts_with(['h', 'e']) || title.starts_with("ss") {
+        "an"
+    } else {
+        "a"
+    };
     format!("{article} {title}")
 }
 

@@ -1,9 +1,9 @@
 //! Configuration: the text of a `zilla.yaml` in, a checked [`Plan`] or every mistake in it out.
 //!
-//! Runs once before the first request and at each reload; reads no file, variable or clock itself. The steps:
+//! Runs once before the first request and at each reload; reads no file, variable or clock itself: [`Surroundings`] do. The steps:
 //!
 //! ```text
-//! text ─ source (variables) ─▶ node (YAML with places) ─▶ file, tcp, http, http_kafka, kafka (checked shapes) ─ link, build ─▶ plan
+//! text ─ source (variables) ─▶ node (YAML with places) ─▶ file, tcp, tls, http, sse … (checked shapes) ─ link, build ─▶ plan
 //! ```
 //!
 //! Its one rule: no key is accepted and ignored. A key is read, refused as not supported yet, or unknown.
@@ -11,49 +11,84 @@
 mod build;
 mod fields;
 mod file;
+mod files;
+mod guard;
+mod guarded;
 mod http;
 mod http_kafka;
 mod kafka;
 mod link;
 mod metric;
 mod mistake;
+mod names;
 mod node;
 mod plan;
+mod reference;
+mod sessions;
 mod shape;
 mod source;
+mod sse;
 mod tcp;
 mod telemetry;
+mod templates;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod units;
 mod unsupported;
+mod vault;
 
 pub use metric::{MetricSet, MetricShape, ZillaMetric};
 pub use mistake::{Mistake, Warning};
 pub use plan::{
     AccessControl, Acks, AsyncHeader, Cidr, Cluster, Correlation, CreateTopic, CrossOrigin,
-    EchoServer, EventIdForm, FilesystemServer, FilesystemWhen, Filter, Guard, GuardKind, Guarded,
-    HttpAuthorization, HttpExit, HttpFilesystem, HttpFilesystemRoute, HttpKafka, HttpKafkaRoute,
-    HttpLimits, HttpRoute, HttpServer, HttpVersions, InlineGuard, JwkSource, JwtGuard, JwtKeys,
-    Listener, ListenerExit, ListenerRoute, ListenerWhen, Mutual, Plan, PrometheusEndpoint, Reply,
-    Secret, SseKafka, SseKafkaRoute, SseRoute, SseServer, Telemetry, TlsClient, TlsExit, TlsRoute,
-    TlsServer, TlsVersions, TlsWhen, When, With, X509Guard,
+    EchoServer, EventIdForm, FieldPatterns, FilesystemServer, FilesystemWhen, Filter, Guard,
+    GuardKind, Guarded, HttpAuthorization, HttpExit, HttpFilesystem, HttpFilesystemRoute,
+    HttpKafka, HttpKafkaRoute, HttpLimits, HttpRoute, HttpServer, HttpVersions, InlineGuard,
+    JwkSource, JwtGuard, JwtKeys, Listener, ListenerExit, ListenerRoute, ListenerWhen, Mutual,
+    Plan, PrometheusEndpoint, Reply, Secret, SseKafka, SseKafkaRoute, SseRoute, SseServer,
+    Telemetry, TlsClient, TlsExit, TlsRoute, TlsServer, TlsVersions, TlsWhen, When, With,
+    X509Guard,
 };
+
+use std::fmt;
+use std::io;
+use std::path::Path;
 
 use fields::Item;
 use mistake::Report;
 use source::Source;
 
-/// Checks the configuration `text`, which the messages call `file_name`; `env` looks up environment variables.
+/// What a configuration takes from outside its own text.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'s> {
+    /// Looks up environment variables.
+    pub env: &'s dyn Fn(&str) -> Option<String>,
+    /// The directory that relative paths start from: that of the configuration's file.
+    pub directory: &'s Path,
+    /// Reads a key store, by a path that `directory` has been put before.
+    pub read_file: &'s dyn Fn(&Path) -> io::Result<Vec<u8>>,
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Surroundings")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks the configuration `text`, which the messages call `file_name`.
 ///
 /// # Errors
 /// Every mistake in the text, in its order. A YAML syntax error hides what comes after it.
 pub fn load(
     file_name: &str,
     text: &str,
-    env: &dyn Fn(&str) -> Option<String>,
+    surroundings: &Surroundings<'_>,
 ) -> Result<Plan, Vec<Mistake>> {
-    let source = Source::substitute(text, env);
+    let source = Source::substitute(text, surroundings.env);
     let mut report = Report::default();
     let documents = node::documents(source.text(), &mut report);
     if report.has_mistakes() {
@@ -70,19 +105,18 @@ pub fn load(
     for document in &documents {
         file::check_values(&Item::root(document), &source, &mut report);
     }
-    let file::File {
-        bindings,
-        telemetry,
-    } = file::read(&documents, &mut report);
+    let mut file = file::read(&documents, surroundings, &mut report);
+    let telemetry = std::mem::take(&mut file.telemetry);
     let link::Linked {
         listeners,
         clusters,
-    } = link::link(bindings, &mut report);
+        guards,
+    } = link::link(file, surroundings.directory, &mut report);
     let warnings = report.finish(file_name, &source)?;
     Ok(Plan {
         listeners,
         clusters,
-        guards: Vec::new(),
+        guards,
         telemetry,
         warnings,
     })

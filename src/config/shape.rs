@@ -3,13 +3,18 @@
 //! What could not be read has been reported and has a stand-in here, so that linking finds the other mistakes.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::fields::{Fields, Item};
+use super::guarded::Guarded;
 use super::metric::MetricSet;
-use super::mistake::{At, Report};
-use super::plan::{Cidr, Correlation, CreateTopic, HttpLimits, When, With};
-use crate::route::{Glob, HeaderPattern};
+use super::mistake::At;
+use super::plan::{
+    AccessControl, Cidr, Correlation, CreateTopic, EventIdForm, FilesystemWhen, Filter, HttpLimits,
+    HttpVersions, Mutual, TlsVersions, When, With,
+};
+use super::reference::{Exit, Reference};
+use crate::route::{Glob, HeaderPattern, PathTemplate, Template};
 
 /// A binding of the file.
 #[derive(Debug)]
@@ -36,8 +41,22 @@ pub(super) enum Kind {
     TcpClient {
         connect_to: Option<(String, u16)>,
     },
+    TlsServer(TlsServer),
+    TlsClient(TlsClient),
     HttpServer(HttpServer),
     HttpKafka(HttpKafka),
+    Sse(SseServer),
+    SseKafka {
+        routes: Vec<SseKafkaRoute>,
+    },
+    HttpFilesystem {
+        routes: Vec<HttpFilesystemRoute>,
+    },
+    Filesystem {
+        location: PathBuf,
+        follows_links: bool,
+    },
+    Echo,
     CacheClient {
         routes: Vec<TopicRoute>,
     },
@@ -72,14 +91,74 @@ pub(super) struct TcpWhen {
 }
 
 #[derive(Debug)]
+pub(super) struct TlsServer {
+    pub(super) vault: Option<Reference>,
+    pub(super) keys: Vec<Reference>,
+    pub(super) signers: Vec<Reference>,
+    pub(super) trust: Vec<Reference>,
+    pub(super) sni: Vec<String>,
+    pub(super) alpn: Vec<String>,
+    pub(super) versions: TlsVersions,
+    /// `None`: as the trust demands.
+    pub(super) mutual: Option<Mutual>,
+    pub(super) guard: Option<Reference>,
+    pub(super) handshake_timeout: Duration,
+    pub(super) routes: Vec<TlsRoute>,
+}
+
+#[derive(Debug)]
+pub(super) struct TlsRoute {
+    pub(super) guarded: Vec<Guarded>,
+    pub(super) when: Vec<TlsWhen>,
+    pub(super) exit: Option<Exit>,
+}
+
+#[derive(Debug)]
+pub(super) struct TlsWhen {
+    pub(super) authority: Option<Glob>,
+    pub(super) alpn: Option<String>,
+    pub(super) ports: Vec<RangeInclusive<u16>>,
+    pub(super) mutual: Option<bool>,
+    pub(super) trust: Vec<Reference>,
+    pub(super) at: (At, String),
+}
+
+#[derive(Debug)]
+pub(super) struct TlsClient {
+    pub(super) vault: Option<Reference>,
+    pub(super) keys: Vec<Reference>,
+    pub(super) signers: Vec<Reference>,
+    pub(super) trust: Vec<Reference>,
+    pub(super) trust_system: bool,
+    pub(super) sni: Option<String>,
+    pub(super) alpn: Vec<String>,
+    pub(super) versions: TlsVersions,
+    pub(super) exit: Option<Exit>,
+}
+
+#[derive(Debug)]
 pub(super) struct HttpServer {
+    pub(super) versions: HttpVersions,
+    pub(super) authorization: Option<HttpAuthorization>,
+    pub(super) access_control: AccessControl,
     pub(super) overrides: Vec<(String, String)>,
     pub(super) limits: HttpLimits,
     pub(super) routes: Vec<HttpRoute>,
 }
 
 #[derive(Debug)]
+pub(super) struct HttpAuthorization {
+    pub(super) guard: Reference,
+    pub(super) cookies: Vec<(String, String)>,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) query: Vec<(String, String)>,
+    /// Where the parameters of the query stand.
+    pub(super) query_at: (At, String),
+}
+
+#[derive(Debug)]
 pub(super) struct HttpRoute {
+    pub(super) guarded: Vec<Guarded>,
     pub(super) when: Vec<Vec<(String, HeaderPattern)>>,
     pub(super) overrides: Vec<(String, String)>,
     pub(super) exit: Option<Exit>,
@@ -97,12 +176,51 @@ pub(super) struct HttpKafka {
 
 #[derive(Debug)]
 pub(super) struct HttpKafkaRoute {
+    pub(super) guarded: Vec<Guarded>,
+    /// The guards that its templates ask.
+    pub(super) asked: Vec<Reference>,
     pub(super) when: Vec<When>,
     pub(super) with: Option<With>,
     /// Where the topic stands, for mistakes.
     pub(super) topic_at: (At, String),
     /// Where the reply topic stands, for mistakes.
     pub(super) reply_at: (At, String),
+    pub(super) exit: Option<Exit>,
+}
+
+#[derive(Debug)]
+pub(super) struct SseServer {
+    pub(super) retry: Duration,
+    pub(super) heartbeat: Duration,
+    pub(super) routes: Vec<SseRoute>,
+}
+
+#[derive(Debug)]
+pub(super) struct SseRoute {
+    pub(super) guarded: Vec<Guarded>,
+    pub(super) when: Vec<Glob>,
+    pub(super) exit: Option<Exit>,
+}
+
+#[derive(Debug)]
+pub(super) struct SseKafkaRoute {
+    pub(super) guarded: Vec<Guarded>,
+    /// The guards that its templates ask.
+    pub(super) asked: Vec<Reference>,
+    pub(super) when: Vec<PathTemplate>,
+    pub(super) topic: Option<Template>,
+    pub(super) filters: Vec<Filter>,
+    pub(super) event_id: EventIdForm,
+    /// Where the topic stands, for mistakes.
+    pub(super) topic_at: (At, String),
+    pub(super) exit: Option<Exit>,
+}
+
+#[derive(Debug)]
+pub(super) struct HttpFilesystemRoute {
+    pub(super) guarded: Vec<Guarded>,
+    pub(super) when: Vec<FilesystemWhen>,
+    pub(super) path: Option<Template>,
     pub(super) exit: Option<Exit>,
 }
 
@@ -128,45 +246,21 @@ pub(super) struct KafkaClient {
     pub(super) routes: Vec<TopicRoute>,
 }
 
-/// The name of the binding that streams go to next.
-#[derive(Clone, Debug)]
-pub(super) struct Exit {
-    pub(super) name: String,
-    pub(super) at: At,
-    pub(super) path: String,
-}
-
-impl Exit {
-    /// The `exit` of a binding or route, if it has one.
-    pub(super) fn read(fields: &mut Fields<'_>, report: &mut Report) -> Option<Self> {
-        let item = fields.optional("exit")?;
-        Self::of(&item, report)
-    }
-
-    /// The `exit` that a route must have.
-    pub(super) fn required(fields: &mut Fields<'_>, report: &mut Report) -> Option<Self> {
-        let item = fields.required(report, "exit")?;
-        Self::of(&item, report)
-    }
-
-    fn of(item: &Item<'_>, report: &mut Report) -> Option<Self> {
-        let name = item.text(report)?.to_owned();
-        Some(Self {
-            name,
-            at: item.at,
-            path: item.path.clone(),
-        })
-    }
-}
-
 impl Kind {
     /// What it is called in messages.
     pub(super) fn title(&self) -> &'static str {
         match self {
             Self::TcpServer(_) => "tcp server",
             Self::TcpClient { .. } => "tcp client",
+            Self::TlsServer(_) => "tls server",
+            Self::TlsClient(_) => "tls client",
             Self::HttpServer(_) => "http server",
             Self::HttpKafka(_) => "http-kafka proxy",
+            Self::Sse(_) => "sse server",
+            Self::SseKafka { .. } => "sse-kafka proxy",
+            Self::HttpFilesystem { .. } => "http-filesystem proxy",
+            Self::Filesystem { .. } => "filesystem server",
+            Self::Echo => "echo server",
             Self::CacheClient { .. } => "kafka cache_client",
             Self::CacheServer { .. } => "kafka cache_server",
             Self::KafkaClient(_) => "kafka client",
@@ -174,44 +268,103 @@ impl Kind {
         }
     }
 
-    /// What its exits must be; `None` if it has none.
-    pub(super) fn expected_exit(&self) -> Option<&'static str> {
+    /// What its exits may be; empty if it has none.
+    pub(super) fn expected_exits(&self) -> &'static [&'static str] {
         match self {
-            Self::TcpServer(_) => Some("http server"),
-            Self::HttpServer(_) => Some("http-kafka proxy"),
-            Self::HttpKafka(_) => Some("kafka cache_client"),
-            Self::CacheClient { .. } => Some("kafka cache_server"),
-            Self::CacheServer { .. } => Some("kafka client"),
-            Self::KafkaClient(_) => Some("tcp client"),
-            Self::TcpClient { .. } | Self::Refused => None,
+            Self::TcpServer(_) => &["http server", "tls server", "echo server"],
+            Self::TlsServer(_) => &["http server", "echo server"],
+            Self::HttpServer(_) => &[
+                "http-kafka proxy",
+                "sse server",
+                "http-filesystem proxy",
+                "echo server",
+            ],
+            Self::HttpKafka(_) | Self::SseKafka { .. } => &["kafka cache_client"],
+            Self::Sse(_) => &["sse-kafka proxy"],
+            Self::HttpFilesystem { .. } => &["filesystem server"],
+            Self::CacheClient { .. } => &["kafka cache_server"],
+            Self::CacheServer { .. } => &["kafka client"],
+            Self::KafkaClient(_) | Self::TlsClient(_) => &["tcp client"],
+            Self::TcpClient { .. } | Self::Filesystem { .. } | Self::Echo | Self::Refused => &[],
         }
     }
 
     /// All of its exits that could be read.
     pub(super) fn exits(&self) -> Vec<&Exit> {
         match self {
-            Self::TcpServer(server) => server
-                .routes
-                .iter()
-                .filter_map(|route| route.exit.as_ref())
-                .collect(),
-            Self::HttpServer(server) => server
-                .routes
-                .iter()
-                .filter_map(|route| route.exit.as_ref())
-                .collect(),
-            Self::HttpKafka(proxy) => proxy
-                .routes
-                .iter()
-                .filter_map(|route| route.exit.as_ref())
-                .collect(),
+            Self::TcpServer(server) => some(&server.routes, |route| &route.exit),
+            Self::TlsServer(server) => some(&server.routes, |route| &route.exit),
+            Self::TlsClient(client) => client.exit.iter().collect(),
+            Self::HttpServer(server) => some(&server.routes, |route| &route.exit),
+            Self::HttpKafka(proxy) => some(&proxy.routes, |route| &route.exit),
+            Self::Sse(server) => some(&server.routes, |route| &route.exit),
+            Self::SseKafka { routes } => some(routes, |route| &route.exit),
+            Self::HttpFilesystem { routes } => some(routes, |route| &route.exit),
             Self::CacheClient { routes }
             | Self::CacheServer { routes, .. }
-            | Self::KafkaClient(KafkaClient { routes, .. }) => routes
-                .iter()
-                .filter_map(|route| route.exit.as_ref())
-                .collect(),
-            Self::TcpClient { .. } | Self::Refused => Vec::new(),
+            | Self::KafkaClient(KafkaClient { routes, .. }) => some(routes, |route| &route.exit),
+            Self::TcpClient { .. } | Self::Filesystem { .. } | Self::Echo | Self::Refused => {
+                Vec::new()
+            }
         }
     }
+
+    /// What its routes ask of guards.
+    pub(super) fn guarded(&self) -> Vec<&Guarded> {
+        match self {
+            Self::TlsServer(server) => all(&server.routes, |route| &route.guarded),
+            Self::HttpServer(server) => all(&server.routes, |route| &route.guarded),
+            Self::HttpKafka(proxy) => all(&proxy.routes, |route| &route.guarded),
+            Self::Sse(server) => all(&server.routes, |route| &route.guarded),
+            Self::SseKafka { routes } => all(routes, |route| &route.guarded),
+            Self::HttpFilesystem { routes } => all(routes, |route| &route.guarded),
+            Self::TcpServer(_)
+            | Self::TcpClient { .. }
+            | Self::TlsClient(_)
+            | Self::Filesystem { .. }
+            | Self::Echo
+            | Self::CacheClient { .. }
+            | Self::CacheServer { .. }
+            | Self::KafkaClient(_)
+            | Self::Refused => Vec::new(),
+        }
+    }
+
+    /// The guards that its templates ask.
+    pub(super) fn asked(&self) -> Vec<&Reference> {
+        match self {
+            Self::HttpKafka(proxy) => all(&proxy.routes, |route| &route.asked),
+            Self::SseKafka { routes } => all(routes, |route| &route.asked),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The guard that it gives credentials to.
+    pub(super) fn authorization(&self) -> Option<&Reference> {
+        match self {
+            Self::TlsServer(server) => server.guard.as_ref(),
+            Self::HttpServer(server) => server.authorization.as_ref().map(|found| &found.guard),
+            _ => None,
+        }
+    }
+
+    /// The vault that it takes keys and trust from.
+    pub(super) fn vault(&self) -> Option<&Reference> {
+        match self {
+            Self::TlsServer(server) => server.vault.as_ref(),
+            Self::TlsClient(client) => client.vault.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+fn some<R, T>(routes: &[R], part: impl Fn(&R) -> &Option<T>) -> Vec<&T> {
+    routes
+        .iter()
+        .filter_map(|route| part(route).as_ref())
+        .collect()
+}
+
+fn all<R, T>(routes: &[R], part: impl Fn(&R) -> &Vec<T>) -> Vec<&T> {
+    routes.iter().flat_map(part).collect()
 }

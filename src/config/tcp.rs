@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 
 use super::fields::{Fields, Item};
 use super::mistake::Report;
-use super::shape::{Exit, Kind, TcpRoute, TcpServer, TcpWhen};
+use super::reference::Exit;
+use super::shape::{Kind, TcpRoute, TcpServer, TcpWhen};
 use super::units;
 use super::unsupported::Place;
 
@@ -108,7 +109,7 @@ fn read_ports(item: &Item<'_>, report: &mut Report) -> Vec<u16> {
 }
 
 /// One port or range, or a list of them.
-fn read_ranges(item: &Item<'_>, report: &mut Report) -> Vec<RangeInclusive<u16>> {
+pub(super) fn read_ranges(item: &Item<'_>, report: &mut Report) -> Vec<RangeInclusive<u16>> {
     if !item.is_list() {
         return item
             .notation(report, "a port", units::ports)

@@ -15,8 +15,13 @@ pub(super) enum Place {
     TcpClient,
     Route,
     TcpWhen,
+    TlsClient,
+    TlsRoute,
     HttpServerOptions,
-    AccessControl,
+    SseServerOptions,
+    FilesystemWith,
+    Guard,
+    VaultOptions,
     Fetch,
     CacheClientTopic,
     CacheServerTopic,
@@ -26,17 +31,25 @@ pub(super) enum Place {
 
 /// Keys that are refused as not supported yet.
 pub(super) const KEYS: &[(Place, &[&str])] = &[
-    (Place::File, &["vaults", "guards", "catalogs", "stores"]),
+    (Place::File, &["catalogs", "stores"]),
     (Place::BindingTelemetry, &["attributes"]),
-    (Place::Binding, &["vault", "catalog", "entry", "telemetry"]),
+    (Place::Binding, &["catalog", "entry", "telemetry"]),
     (
         Place::TcpClient,
-        &["vault", "catalog", "entry", "telemetry", "routes"],
+        &["catalog", "entry", "telemetry", "routes"],
     ),
+    (
+        Place::TlsClient,
+        &["catalog", "entry", "telemetry", "routes"],
+    ),
+    (Place::TlsRoute, &["with"]),
     (Place::Route, &["guarded"]),
     (Place::TcpWhen, &["authority"]),
-    (Place::HttpServerOptions, &["authorization", "requests"]),
-    (Place::AccessControl, &["allow", "max-age", "expose"]),
+    (Place::HttpServerOptions, &["requests"]),
+    (Place::SseServerOptions, &["requests"]),
+    (Place::FilesystemWith, &["directory"]),
+    (Place::Guard, &["store"]),
+    (Place::VaultOptions, &["secrets", "revocation"]),
     (Place::Fetch, &["from", "limit"]),
     (Place::CacheClientTopic, &["key", "value"]),
     (Place::CacheServerTopic, &["key", "value", "transforms"]),
@@ -51,20 +64,22 @@ pub(super) enum Choice {
     Plain,
     ExporterType,
     EndpointScheme,
-    AccessControlPolicy,
     DefaultOffset,
     DeltaType,
     HttpKind,
+    SseKind,
+    TlsKind,
 }
 
 /// Words that are refused as not supported yet.
 pub(super) const WORDS: &[(Choice, &[&str])] = &[
     (Choice::ExporterType, &["otlp"]),
     (Choice::EndpointScheme, &["https"]),
-    (Choice::AccessControlPolicy, &["cross-origin"]),
     (Choice::DefaultOffset, &["live"]),
     (Choice::DeltaType, &["json_patch"]),
     (Choice::HttpKind, &["client"]),
+    (Choice::SseKind, &["client"]),
+    (Choice::TlsKind, &["proxy"]),
 ];
 
 /// Metrics that are refused as not supported yet.
@@ -84,12 +99,9 @@ pub(super) const METRICS: &[&str] = &[
 pub(super) const BINDING_TYPES: &[&str] = &[
     "amqp",
     "asyncapi",
-    "echo",
     "fan",
-    "filesystem",
     "grpc",
     "grpc-kafka",
-    "http-filesystem",
     "kafka-grpc",
     "kafka-proxy",
     "mcp",
@@ -101,9 +113,6 @@ pub(super) const BINDING_TYPES: &[&str] = &[
     "pgsql-kafka",
     "proxy",
     "risingwave",
-    "sse",
-    "sse-kafka",
-    "tls",
     "ws",
 ];
 

@@ -26,8 +26,17 @@ impl Allowed {
     /// `${body./pointer}` or `${body.name.name}`: a value of the request's JSON body.
     pub const BODY: Self = Self(32);
 
+    /// `${guarded['name'].identity}` and `${guarded['name'].attributes.x}`: what a guard knows of the client.
+    pub const GUARDED: Self = Self(64);
+
     /// Everything that is taken from the request as it came: parameters, headers and query.
     pub const REQUEST: Self = Self(1 | 2 | 4);
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     const fn includes(self, one: Self) -> bool {
         self.0 & one.0 == one.0
@@ -37,7 +46,7 @@ impl Allowed {
 impl BitOr for Allowed {
     type Output = Self;
     fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        self.and(other)
     }
 }
 
@@ -50,10 +59,10 @@ pub enum ExpressionFault {
     Unknown(String),
     /// A known kind with a name that cannot be, such as `params.` or `headers.a b`.
     BadName(String),
+    /// `guarded` that does not go on as it must.
+    BadGuarded(String),
     /// Known, but not in this position.
     NotHere(String),
-    /// Known in Zilla or in the design, not built yet.
-    NotSupportedYet(String),
 }
 
 impl ExpressionFault {
@@ -77,8 +86,11 @@ impl fmt::Display for ExpressionFault {
             Self::BadName(text) => {
                 write!(formatter, "`${{{text}}}` has no proper name after the dot")
             }
+            Self::BadGuarded(text) => write!(
+                formatter,
+                "`${{{text}}}` is not understood (write `${{guarded['name'].identity}}` or `${{guarded['name'].attributes.x}}`)"
+            ),
             Self::NotHere(text) => write!(formatter, "`${{{text}}}` is not available here"),
-            Self::NotSupportedYet(text) => write!(formatter, "`${{{text}}}` is not supported yet"),
         }
     }
 }
@@ -95,6 +107,16 @@ pub(super) enum Part {
     IdempotencyKey,
     CorrelationId,
     Body(BodyPointer),
+    Identity(GuardName),
+    Attribute(GuardName, Box<str>),
+}
+
+/// A guard as an expression calls it, and which one that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GuardName {
+    pub(super) name: Box<str>,
+    /// Its index among the guards of the plan; `None` until the configuration is linked.
+    pub(super) index: Option<usize>,
 }
 
 /// The expression as it is written.
@@ -108,12 +130,27 @@ impl fmt::Display for Part {
             Self::IdempotencyKey => formatter.write_str("${idempotencyKey}"),
             Self::CorrelationId => formatter.write_str("${correlationId}"),
             Self::Body(pointer) => write!(formatter, "${{body.{pointer}}}"),
+            Self::Identity(guard) => write!(formatter, "${{guarded['{}'].identity}}", guard.name),
+            Self::Attribute(guard, name) => {
+                write!(
+                    formatter,
+                    "${{guarded['{}'].attributes.{name}}}",
+                    guard.name
+                )
+            }
         }
     }
 }
 
 /// Parses the text between the braces, in a position that may use `allowed`.
 pub(super) fn parse_expression(text: &str, allowed: Allowed) -> Result<Part, ExpressionFault> {
+    if let Some(rest) = text.strip_prefix("guarded")
+        && !rest.starts_with(|next: char| next.is_ascii_alphanumeric())
+    {
+        let part =
+            parse_guarded(rest).ok_or_else(|| ExpressionFault::BadGuarded(text.to_owned()))?;
+        return here(part, Allowed::GUARDED, text, allowed);
+    }
     let (word, name) = match text.split_once('.') {
         Some((word, name)) => (word, Some(name)),
         None => (text, None),
@@ -137,17 +174,36 @@ pub(super) fn parse_expression(text: &str, allowed: Allowed) -> Result<Part, Exp
         ("params" | "headers" | "query" | "body", None) => {
             return Err(ExpressionFault::BadName(text.to_owned()));
         }
-        _ if text.starts_with("guarded[") => {
-            return Err(ExpressionFault::NotSupportedYet(text.to_owned()));
-        }
         _ => return Err(ExpressionFault::Unknown(text.to_owned())),
     };
     let part = part.ok_or_else(|| ExpressionFault::BadName(text.to_owned()))?;
+    here(part, needs, text, allowed)
+}
+
+/// `part` where what it `needs` is allowed.
+fn here(part: Part, needs: Allowed, text: &str, allowed: Allowed) -> Result<Part, ExpressionFault> {
     if allowed.includes(needs) {
         Ok(part)
     } else {
         Err(ExpressionFault::NotHere(text.to_owned()))
     }
+}
+
+/// Parses what follows `guarded`: `['name'].identity` or `['name'].attributes.x`.
+fn parse_guarded(text: &str) -> Option<Part> {
+    let (name, value) = text.strip_prefix("['")?.split_once("'].")?;
+    if name.is_empty() {
+        return None;
+    }
+    let guard = GuardName {
+        name: name.into(),
+        index: None,
+    };
+    if value == "identity" {
+        return Some(Part::Identity(guard));
+    }
+    let attribute = value.strip_prefix("attributes.")?;
+    (!attribute.is_empty()).then(|| Part::Attribute(guard, attribute.into()))
 }
 
 /// Letters, digits and the marks that header names and captured names may have.

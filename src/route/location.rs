@@ -79,7 +79,9 @@ fn path_pieces(parts: &[Part]) -> Vec<Piece<'_>> {
             | Part::Header(_)
             | Part::Query(_)
             | Part::IdempotencyKey
-            | Part::Body(_) => {
+            | Part::Body(_)
+            | Part::Identity(_)
+            | Part::Attribute(..) => {
                 pieces.push(Piece::Other);
                 continue;
             }
@@ -259,6 +261,12 @@ mod tests {
             Some(Cow::Borrowed(self.id))
         }
         fn body(&self, _: &BodyPointer) -> Option<Cow<'_, [u8]>> {
+            None
+        }
+        fn identity(&self, _: usize) -> Option<Cow<'_, [u8]>> {
+            None
+        }
+        fn attribute(&self, _: usize, _: &str) -> Option<Cow<'_, [u8]>> {
             None
         }
     }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::body_pointer::BodyPointer;
-use super::expression::{Allowed, ExpressionFault, Part, parse_expression};
+use super::expression::{Allowed, ExpressionFault, GuardName, Part, parse_expression};
 use super::percent;
 
 /// Where the values of one request come from. `None` is "the request has none".
@@ -24,6 +24,10 @@ pub trait Scope {
     fn correlation_id(&self) -> Option<Cow<'_, [u8]>>;
     /// The value that `pointer` finds in the request's JSON body.
     fn body(&self, pointer: &BodyPointer) -> Option<Cow<'_, [u8]>>;
+    /// Whom `guard` (an index into the guards of the plan) takes the client for; `None` becomes empty text.
+    fn identity(&self, guard: usize) -> Option<Cow<'_, [u8]>>;
+    /// What `guard` knows of the client under `name`; `None` becomes empty text.
+    fn attribute(&self, guard: usize, name: &str) -> Option<Cow<'_, [u8]>>;
 }
 
 /// An expression of a template that this request has no value for: the client's fault (400), naming the expression.
@@ -118,7 +122,9 @@ impl Template {
                 | Part::Header(_)
                 | Part::Query(_)
                 | Part::IdempotencyKey
-                | Part::Body(_) => percent::encode(&value, b"/:@", &mut uri),
+                | Part::Body(_)
+                | Part::Identity(_)
+                | Part::Attribute(..) => percent::encode(&value, b"/:@", &mut uri),
             }
         }
         Ok(uri)
@@ -179,6 +185,23 @@ impl Template {
             }
         })
     }
+
+    /// The names of the guards that it asks, as they are written.
+    pub fn guards(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Identity(guard) | Part::Attribute(guard, _) => Some(&*guard.name),
+            _ => None,
+        })
+    }
+
+    /// Tells it which guards its names mean, as indexes into the guards of the plan. One that is never told has no values.
+    pub fn resolve_guards(&mut self, mut index_of: impl FnMut(&str) -> Option<usize>) {
+        for part in &mut self.parts {
+            if let Part::Identity(guard) | Part::Attribute(guard, _) = part {
+                guard.index = index_of(&guard.name);
+            }
+        }
+    }
 }
 
 fn value<'s>(part: &'s Part, scope: &'s (impl Scope + ?Sized)) -> Result<Cow<'s, [u8]>, Missing> {
@@ -190,8 +213,15 @@ fn value<'s>(part: &'s Part, scope: &'s (impl Scope + ?Sized)) -> Result<Cow<'s,
         Part::IdempotencyKey => scope.idempotency_key(),
         Part::CorrelationId => scope.correlation_id(),
         Part::Body(pointer) => scope.body(pointer),
+        Part::Identity(guard) => Some(known(guard, |index| scope.identity(index))),
+        Part::Attribute(guard, name) => Some(known(guard, |index| scope.attribute(index, name))),
     };
     value.ok_or_else(|| missing(part))
+}
+
+/// What a guard knows, or empty text: as in Zilla, a client without a session is no fault of the request.
+fn known<'s>(guard: &GuardName, ask: impl FnOnce(usize) -> Option<Cow<'s, [u8]>>) -> Cow<'s, [u8]> {
+    guard.index.and_then(ask).unwrap_or_default()
 }
 
 #[cold]
@@ -225,6 +255,12 @@ mod tests {
         }
         fn body(&self, pointer: &BodyPointer) -> Option<Cow<'_, [u8]>> {
             pointer.find(br#"{"a": {"b": ["x y", 1.0]}}"#)
+        }
+        fn identity(&self, guard: usize) -> Option<Cow<'_, [u8]>> {
+            (guard == 1).then_some(Cow::Borrowed(b"ann/"))
+        }
+        fn attribute(&self, guard: usize, name: &str) -> Option<Cow<'_, [u8]>> {
+            (guard == 1 && name == "team.name").then_some(Cow::Borrowed(b"blue"))
         }
     }
 
@@ -307,6 +343,21 @@ mod tests {
     }
 
     #[test]
+    fn what_guards_know_is_empty_where_they_know_nothing() {
+        let text = "${guarded['a'].identity}-${guarded['x:b'].identity}-${guarded['a'].attributes.team.name}-${guarded['a'].attributes.x}";
+        let mut template = Template::parse(text, Allowed::GUARDED).unwrap();
+        assert_eq!(
+            template.guards().collect::<Vec<_>>(),
+            ["a", "x:b", "a", "a"]
+        );
+        assert_eq!(template.render(&Request).unwrap(), b"---");
+        template.resolve_guards(|name| (name == "a").then_some(1));
+        assert_eq!(template.render(&Request).unwrap(), b"ann/--blue-");
+        let uri = template.render_uri(&Request).unwrap();
+        assert_eq!(uri, b"ann/--blue-");
+    }
+
+    #[test]
     fn literals_are_known_as_such() {
         let template = Template::parse("items-$5", everything()).unwrap();
         assert_eq!(template.as_literal(), Some("items-$5"));
@@ -320,14 +371,16 @@ mod tests {
     fn every_fault_of_a_text_is_found() {
         assert_eq!(
             faults(
-                "${parms.id}${query.a}${params.}${params}${guarded['g'].identity}${correlationId}${body./a}${body}${body.}${body./~}${x"
+                "${parms.id}${query.a}${params.}${params}${guarded['g'].identity}${guarded['g']}${guarded.g.identity}${correlationId}${body./a}${body}${body.}${body./~}${x"
             ),
             [
                 ExpressionFault::Unknown("parms.id".into()),
                 ExpressionFault::NotHere("query.a".into()),
                 ExpressionFault::BadName("params.".into()),
                 ExpressionFault::BadName("params".into()),
-                ExpressionFault::NotSupportedYet("guarded['g'].identity".into()),
+                ExpressionFault::NotHere("guarded['g'].identity".into()),
+                ExpressionFault::BadGuarded("guarded['g']".into()),
+                ExpressionFault::BadGuarded("guarded.g.identity".into()),
                 ExpressionFault::NotHere("correlationId".into()),
                 ExpressionFault::NotHere("body./a".into()),
                 ExpressionFault::BadName("body".into()),

@@ -1,17 +1,17 @@
 //! Routes that answer with records: `capability: fetch`.
 
-use super::templates::Templates;
 use crate::config::fields::{Fields, Item};
 use crate::config::mistake::Report;
-use crate::config::plan::{Filter, With};
+use crate::config::plan::With;
+use crate::config::templates::Templates;
 use crate::config::unsupported::Place;
-use crate::route::{Allowed, Template};
+use crate::route::Template;
 
 /// Reads what a fetch route has besides the topic.
 pub(super) fn read(
     fields: &mut Fields<'_>,
     topic: Option<Template>,
-    templates: &Templates<'_>,
+    templates: &Templates,
     report: &mut Report,
 ) -> Option<With> {
     fields.narrow(Place::Fetch);
@@ -25,19 +25,7 @@ pub(super) fn read(
     ] {
         fields.misplaced(key, "only with `capability: produce`");
     }
-    let mut filters = Vec::new();
-    for item in fields.list(report, "filters") {
-        let mut filter = item.fields(report, Place::Plain);
-        let key = filter
-            .optional("key")
-            .and_then(|item| templates.read(&item, Allowed::REQUEST, report));
-        let headers = filter.optional("headers");
-        let headers = headers.map_or_else(Vec::new, |item| {
-            templates.map(&item, Allowed::REQUEST, report)
-        });
-        filter.finish(report);
-        filters.push(Filter { key, headers });
-    }
+    let filters = templates.filters(fields, report);
     let merge = fields.optional("merge");
     if let Some(item) = &merge {
         check_merge(item, report);

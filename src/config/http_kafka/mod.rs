@@ -2,21 +2,23 @@
 
 mod fetch;
 mod produce;
-mod templates;
 
 use std::time::Duration;
 
 use crate::config::fields::{Fields, Item};
+use crate::config::guarded::read_guarded;
 use crate::config::http::read_timeout;
 use crate::config::mistake::{At, Report};
 use crate::config::plan::{Correlation, When, With};
-use crate::config::shape::{Exit, HttpKafka, HttpKafkaRoute, Kind};
+use crate::config::reference::Exit;
+use crate::config::shape::{HttpKafka, HttpKafkaRoute, Kind};
+use crate::config::templates::{Templates, params_of_all, read_path};
 use crate::config::units;
 use crate::config::unsupported::{Choice, Place};
-use crate::route::{Allowed, MethodPattern, PathTemplate};
+use crate::route::{Allowed, MethodPattern};
 
-use templates::Templates;
-
+/// What every value of `with` may take: the request and who sent it.
+const ALLOWED: Allowed = Allowed::REQUEST.and(Allowed::GUARDED);
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 const IDEMPOTENCY_HEADER_DEFAULT: &str = "idempotency-key";
 const WAIT_MAX_DEFAULT: Duration = Duration::from_secs(60);
@@ -143,21 +145,23 @@ fn read_route(item: &Item<'_>, correlation: &Correlation, report: &mut Report) -
         .map(|item| read_when(item, report))
         .collect();
     // With a condition that could not be read nobody knows what it would have captured.
-    let params = (report.mistake_count() == readable).then(|| params_of_all(&when));
+    let params = (report.mistake_count() == readable)
+        .then(|| params_of_all(when.iter().map(|when| when.path.as_ref())));
     let start = (item.at, item.path.clone());
     let mut places = Places {
         topic: start.clone(),
         reply: start,
     };
-    let templates = Templates {
-        params: params.as_deref(),
-    };
+    let templates = Templates::new(params);
+    let guarded = read_guarded(&mut route, report);
     let with = route
         .required(report, "with")
         .and_then(|with| read_with(&with, &templates, correlation, &mut places, report));
     let exit = Exit::required(&mut route, report);
     route.finish(report);
     HttpKafkaRoute {
+        guarded,
+        asked: templates.into_asked(),
         when,
         with,
         topic_at: places.topic,
@@ -168,52 +172,26 @@ fn read_route(item: &Item<'_>, correlation: &Correlation, report: &mut Report) -
 
 fn read_when(item: &Item<'_>, report: &mut Report) -> When {
     let mut fields = item.fields(report, Place::Plain);
-    let method = fields.optional("method").and_then(|item| {
-        let text = item.text(report)?;
-        if text.bytes().all(|byte| byte.is_ascii_alphabetic()) && *text != text.to_ascii_uppercase()
-        {
-            let upper = text.to_ascii_uppercase();
-            item.warning(
-                report,
-                format!("`{text}` does not match `{upper}`: methods are case-sensitive"),
-            );
-        }
-        item.parsed(report, |text| {
-            MethodPattern::parse(text).map_err(|fault| fault.to_string())
-        })
-    });
-    let path = fields.optional("path").and_then(|item| {
-        item.parsed(report, |text| {
-            if text.contains('?') {
-                return Err(
-                    "has a query, which is no part of the path (use `${query.name}` in `with`)"
-                        .to_owned(),
-                );
-            }
-            PathTemplate::parse(text).map_err(|fault| fault.to_string())
-        })
-    });
+    let method = read_method(&mut fields, report);
+    let path = read_path(&mut fields, report);
     fields.finish(report);
     When { method, path }
 }
 
-/// The names that every condition captures: only these have a value whichever of them matched.
-fn params_of_all(when: &[When]) -> Vec<String> {
-    let names = |when: &When| -> Vec<String> {
-        when.path
-            .iter()
-            .flat_map(|path| path.names().map(str::to_owned))
-            .collect()
-    };
-    let Some((first, others)) = when.split_first() else {
-        return Vec::new();
-    };
-    let mut common = names(first);
-    for other in others {
-        let captured = names(other);
-        common.retain(|name| captured.contains(name));
+/// Reads the `method` of a condition.
+pub(super) fn read_method(fields: &mut Fields<'_>, report: &mut Report) -> Option<MethodPattern> {
+    let item = fields.optional("method")?;
+    let text = item.text(report)?;
+    if text.bytes().all(|byte| byte.is_ascii_alphabetic()) && *text != text.to_ascii_uppercase() {
+        let upper = text.to_ascii_uppercase();
+        item.warning(
+            report,
+            format!("`{text}` does not match `{upper}`: methods are case-sensitive"),
+        );
     }
-    common
+    item.parsed(report, |text| {
+        MethodPattern::parse(text).map_err(|fault| fault.to_string())
+    })
 }
 
 /// Where the topics of a route stand, for mistakes that are found later.
@@ -230,7 +208,7 @@ enum Capability {
 
 fn read_with(
     item: &Item<'_>,
-    templates: &Templates<'_>,
+    templates: &Templates,
     correlation: &Correlation,
     places: &mut Places,
     report: &mut Report,
@@ -243,8 +221,8 @@ fn read_with(
     let capability = fields.required(report, "capability");
     let capability = capability.and_then(|item| item.word(report, Choice::Plain, &words));
     let allowed = match capability {
-        Some(Capability::Fetch) => Allowed::REQUEST,
-        Some(Capability::Produce) | None => Allowed::REQUEST | Allowed::BODY,
+        Some(Capability::Fetch) => ALLOWED,
+        Some(Capability::Produce) | None => ALLOWED | Allowed::BODY,
     };
     let topic = fields.required(report, "topic").and_then(|item| {
         places.topic = (item.at, item.path.clone());

@@ -1,10 +1,10 @@
 //! Routes that write records: `capability: produce`, one-way or with a reply.
 
-use super::templates::Templates;
 use super::{Places, read_record_header};
 use crate::config::fields::{Fields, Item};
 use crate::config::mistake::Report;
 use crate::config::plan::{Acks, AsyncHeader, Correlation, Reply, With};
+use crate::config::templates::Templates;
 use crate::config::units;
 use crate::config::unsupported::{Choice, Place};
 use crate::route::{Allowed, LocationPattern, Template};
@@ -14,7 +14,7 @@ pub(super) fn read(
     fields: &mut Fields<'_>,
     topic: Option<Template>,
     reply: Option<Reply>,
-    templates: &Templates<'_>,
+    templates: &Templates,
     report: &mut Report,
 ) -> Option<With> {
     fields.narrow(Place::Plain);
@@ -29,7 +29,7 @@ pub(super) fn read(
     let acks = fields
         .optional("acks")
         .and_then(|item| item.word(report, Choice::Plain, &words));
-    let allowed = Allowed::REQUEST | Allowed::IDEMPOTENCY_KEY | Allowed::BODY;
+    let allowed = super::ALLOWED | Allowed::IDEMPOTENCY_KEY | Allowed::BODY;
     let key = fields
         .optional("key")
         .and_then(|item| templates.read(&item, allowed, report));
@@ -47,7 +47,7 @@ pub(super) fn read(
 /// Reads `reply-to` and the keys that need it.
 pub(super) fn read_reply(
     fields: &mut Fields<'_>,
-    templates: &Templates<'_>,
+    templates: &Templates,
     correlation: &Correlation,
     places: &mut Places,
     report: &mut Report,
@@ -59,7 +59,7 @@ pub(super) fn read_reply(
         return None;
     };
     places.reply = (reply_to.at, reply_to.path.clone());
-    let topic = templates.topic(&reply_to, Allowed::REQUEST | Allowed::BODY, report);
+    let topic = templates.topic(&reply_to, super::ALLOWED | Allowed::BODY, report);
     let correlation_header = fields
         .optional("correlation-id")
         .and_then(|item| read_record_header(&item, report))
@@ -81,7 +81,7 @@ pub(super) fn read_reply(
     })
 }
 
-fn read_async(item: &Item<'_>, templates: &Templates<'_>, report: &mut Report) -> Vec<AsyncHeader> {
+fn read_async(item: &Item<'_>, templates: &Templates, report: &mut Report) -> Vec<AsyncHeader> {
     let mut headers = Vec::new();
     let readable = report.mistake_count();
     for entry in item.entries(report) {
@@ -133,11 +133,11 @@ fn async_header_name(text: &str) -> Result<String, String> {
 fn read_async_value(
     item: &Item<'_>,
     name: Option<&str>,
-    templates: &Templates<'_>,
+    templates: &Templates,
     report: &mut Report,
 ) -> Option<Template> {
     let allowed =
-        Allowed::REQUEST | Allowed::IDEMPOTENCY_KEY | Allowed::CORRELATION_ID | Allowed::BODY;
+        super::ALLOWED | Allowed::IDEMPOTENCY_KEY | Allowed::CORRELATION_ID | Allowed::BODY;
     let value = templates.read(item, allowed, report)?;
     let is_uri = matches!(name, Some("location" | "content-location"));
     let fault = if value.correlation_id_count() > 1 {

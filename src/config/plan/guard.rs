@@ -94,8 +94,11 @@ pub struct X509Guard {
     /// Attributes and their fields.
     pub attributes: Vec<(String, String)>,
     /// Roles, each with its alternatives: all fields of one must match their wildcard patterns.
-    pub roles: Vec<(String, Vec<Vec<(String, String)>>)>,
+    pub roles: Vec<(String, Vec<FieldPatterns>)>,
 }
+
+/// Fields of a certificate and the wildcard patterns that they must match.
+pub type FieldPatterns = Vec<(String, String)>;
 
 /// What a route asks of a guard.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,8 +21,8 @@ pub use files::{
     EchoServer, FilesystemServer, FilesystemWhen, HttpFilesystem, HttpFilesystemRoute,
 };
 pub use guard::{
-    Guard, GuardKind, Guarded, HttpAuthorization, InlineGuard, JwkSource, JwtGuard, JwtKeys,
-    Secret, X509Guard,
+    FieldPatterns, Guard, GuardKind, Guarded, HttpAuthorization, InlineGuard, JwkSource, JwtGuard,
+    JwtKeys, Secret, X509Guard,
 };
 pub use sse::{EventIdForm, SseKafka, SseKafkaRoute, SseRoute, SseServer};
 pub use tls::{Mutual, TlsClient, TlsExit, TlsRoute, TlsServer, TlsVersions, TlsWhen};
@@ -442,6 +442,37 @@ impl With {
             Self::Produce { topic, .. } | Self::Fetch { topic, .. } => topic,
         }
     }
+
+    /// All of its templates.
+    pub(super) fn templates_mut(&mut self) -> Vec<&mut Template> {
+        match self {
+            Self::Produce {
+                topic,
+                key,
+                overrides,
+                reply,
+                acks: _,
+            } => {
+                let mut templates = vec![topic];
+                templates.extend(key);
+                templates.extend(overrides.iter_mut().map(|(_, template)| template));
+                if let Some(reply) = reply {
+                    templates.push(&mut reply.topic);
+                    templates.extend(reply.headers.iter_mut().map(|header| &mut header.value));
+                }
+                templates
+            }
+            Self::Fetch {
+                topic,
+                filters,
+                merge: _,
+            } => {
+                let mut templates = vec![topic];
+                templates.extend(filters.iter_mut().flat_map(Filter::templates_mut));
+                templates
+            }
+        }
+    }
 }
 
 /// How a written record is answered: by a record of another topic.
@@ -475,6 +506,14 @@ pub struct Filter {
     pub key: Option<Template>,
     /// Record headers and their values.
     pub headers: Vec<(String, Template)>,
+}
+
+impl Filter {
+    /// All of its templates.
+    pub(super) fn templates_mut(&mut self) -> impl Iterator<Item = &mut Template> {
+        let headers = self.headers.iter_mut().map(|(_, template)| template);
+        self.key.iter_mut().chain(headers)
+    }
 }
 
 /// When a record counts as written.

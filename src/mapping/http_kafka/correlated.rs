@@ -352,4 +352,12 @@ impl Scope for AcceptedScope<'_, '_> {
     fn body(&self, pointer: &BodyPointer) -> Option<Cow<'_, [u8]>> {
         self.scope.body(pointer)
     }
+
+    fn identity(&self, guard: usize) -> Option<Cow<'_, [u8]>> {
+        self.scope.identity(guard)
+    }
+
+    fn attribute(&self, guard: usize, name: &str) -> Option<Cow<'_, [u8]>> {
+        self.scope.attribute(guard, name)
+    }
 }

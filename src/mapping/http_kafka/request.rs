@@ -99,6 +99,16 @@ impl Scope for RequestScope<'_> {
     fn body(&self, pointer: &BodyPointer) -> Option<Cow<'_, [u8]>> {
         pointer.find(self.body?)
     }
+
+    /// None: no session is known here.
+    fn identity(&self, _: usize) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+
+    /// None: no session is known here.
+    fn attribute(&self, _: usize, _: &str) -> Option<Cow<'_, [u8]>> {
+        None
+    }
 }
 
 /// The key itself: the header is a quoted string by its draft (Idempotency-Key draft-07), a bare one by custom.

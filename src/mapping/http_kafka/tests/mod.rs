@@ -34,7 +34,12 @@ fn server(http: &str, mapping: &str) -> Arc<HttpServer> {
     let text = FRAME
         .replace("    HTTP\n", &indented(http))
         .replace("    MAPPING\n", &indented(mapping));
-    let plan = config::load("zilla.yaml", &text, &|_| None).unwrap_or_else(|mistakes| {
+    let nothing = config::Surroundings {
+        env: &|_| None,
+        directory: "".as_ref(),
+        read_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
+    };
+    let plan = config::load("zilla.yaml", &text, &nothing).unwrap_or_else(|mistakes| {
         let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
         panic!("{}\n{text}", lines.join("\n"))
     });

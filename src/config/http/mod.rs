@@ -1,13 +1,18 @@
-//! `http` servers.
+//! `http` servers: their options, routes and conditions.
+
+mod access_control;
+mod authorization;
 
 use std::time::Duration;
 
-use super::fields::{Fields, Item};
-use super::mistake::Report;
-use super::plan::HttpLimits;
-use super::shape::{Exit, HttpRoute, HttpServer, Kind};
-use super::units;
-use super::unsupported::{Choice, Place};
+use crate::config::fields::{Fields, Item};
+use crate::config::guarded::read_guarded;
+use crate::config::mistake::Report;
+use crate::config::plan::{AccessControl, HttpLimits, HttpVersions};
+use crate::config::reference::Exit;
+use crate::config::shape::{HttpRoute, HttpServer, Kind};
+use crate::config::units;
+use crate::config::unsupported::{Choice, Place};
 use crate::route::HeaderPattern;
 
 /// The bounds of every timeout that a file may set.
@@ -16,26 +21,39 @@ pub(super) const TIMEOUTS: (Duration, Duration) =
 
 /// Reads the options, routes and exit of an `http server`.
 pub(super) fn server(binding: &mut Fields<'_>, report: &mut Report) -> Kind {
-    let mut overrides = Vec::new();
-    let mut limits = HttpLimits::default();
+    let mut server = HttpServer {
+        versions: HttpVersions::default(),
+        authorization: None,
+        access_control: AccessControl::default(),
+        overrides: Vec::new(),
+        limits: HttpLimits::default(),
+        routes: Vec::new(),
+    };
     if let Some(options) = binding.optional("options") {
         let mut options = options.fields(report, Place::HttpServerOptions);
-        read_versions(&mut options, report);
-        read_access_control(&mut options, report);
+        if let Some(item) = options.optional("versions") {
+            server.versions = read_versions(&item, report).unwrap_or_default();
+        }
+        if let Some(item) = options.optional("authorization") {
+            server.authorization = authorization::read(&item, report);
+        }
+        if let Some(item) = options.optional("access-control") {
+            server.access_control = access_control::read(&item, report);
+        }
         if let Some(item) = options.optional("overrides") {
-            overrides = read_overrides(&item, report);
+            server.overrides = read_overrides(&item, report);
         }
         if let Some(item) = options.optional("limits") {
-            read_limits(&item, &mut limits, report);
+            read_limits(&item, &mut server.limits, report);
         }
         options.finish(report);
     }
-    let mut routes = Vec::new();
     for item in binding.list(report, "routes") {
-        routes.push(read_route(&item, report));
+        server.routes.push(read_route(&item, report));
     }
     if let Some(exit) = Exit::read(binding, report) {
-        routes.push(HttpRoute {
+        server.routes.push(HttpRoute {
+            guarded: Vec::new(),
             when: Vec::new(),
             overrides: Vec::new(),
             exit: Some(exit),
@@ -46,54 +64,22 @@ pub(super) fn server(binding: &mut Fields<'_>, report: &mut Report) -> Kind {
             .item
             .mistake(report, "leads nowhere (it needs `exit` or `routes`)");
     }
-    Kind::HttpServer(HttpServer {
-        overrides,
-        limits,
-        routes,
-    })
+    Kind::HttpServer(server)
 }
 
-fn read_versions(options: &mut Fields<'_>, report: &mut Report) {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Version {
-        Http11,
-        H2,
-    }
-    let Some(item) = options.optional("versions") else {
-        return;
-    };
-    let words = [("http/1.1", Version::Http11), ("h2", Version::H2)];
+fn read_versions(item: &Item<'_>, report: &mut Report) -> Option<HttpVersions> {
+    let words = [("http/1.1", HttpVersions::Http11), ("h2", HttpVersions::H2)];
     let items = item.list(report);
     let versions: Vec<_> = items
         .iter()
         .filter_map(|item| item.word(report, Choice::Plain, &words))
         .collect();
-    if versions.len() < items.len() || !item.is_list() {
-        return; // reported
+    if versions.is_empty() && items.is_empty() && item.is_list() {
+        item.mistake(report, "the list is empty");
     }
-    match (
-        versions.contains(&Version::Http11),
-        versions.contains(&Version::H2),
-    ) {
-        (true, true) => item.warning(
-            report,
-            "`h2` is not supported yet; the server speaks `http/1.1`",
-        ),
-        (false, true) => item.mistake(report, "`h2` is not supported yet (add `http/1.1`)"),
-        (false, false) => item.mistake(report, "the list is empty"),
-        (true, false) => {}
-    }
-}
-
-fn read_access_control(options: &mut Fields<'_>, report: &mut Report) {
-    let Some(item) = options.optional("access-control") else {
-        return;
-    };
-    let mut fields = item.fields(report, Place::AccessControl);
-    if let Some(policy) = fields.required(report, "policy") {
-        let _ = policy.word(report, Choice::AccessControlPolicy, &[("same-origin", ())]);
-    }
-    fields.finish(report);
+    let first = *versions.first()?;
+    let is_one = versions.iter().all(|version| *version == first);
+    Some(if is_one { first } else { HttpVersions::Both })
 }
 
 fn read_limits(item: &Item<'_>, limits: &mut HttpLimits, report: &mut Report) {
@@ -157,6 +143,7 @@ fn read_route(item: &Item<'_>, report: &mut Report) -> HttpRoute {
         );
         fields.finish(report);
     }
+    let guarded = read_guarded(&mut route, report);
     let mut overrides = Vec::new();
     if let Some(with) = route.optional("with") {
         let mut with = with.fields(report, Place::Plain);
@@ -172,6 +159,7 @@ fn read_route(item: &Item<'_>, report: &mut Report) -> HttpRoute {
     let exit = Exit::required(&mut route, report);
     route.finish(report);
     HttpRoute {
+        guarded,
         when,
         overrides,
         exit,

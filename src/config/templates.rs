@@ -1,16 +1,36 @@
 //! The templates of a route: parsed, and their names checked against what the route captures.
 
-use crate::config::fields::Item;
-use crate::config::mistake::{Report, suggestion};
-use crate::route::{Allowed, ExpressionFault, Template, TopicFault, check_topic};
+use std::cell::RefCell;
+
+use super::fields::{Fields, Item};
+use super::mistake::{Report, suggestion};
+use super::plan::Filter;
+use super::reference::Reference;
+use super::unsupported::Place;
+use crate::route::{Allowed, ExpressionFault, PathTemplate, Template, TopicFault, check_topic};
 
 /// Reads the templates of one route.
-pub(super) struct Templates<'p> {
+pub(super) struct Templates {
     /// The names that every `when.path` of the route captures, if they are known.
-    pub(super) params: Option<&'p [String]>,
+    params: Option<Vec<String>>,
+    /// The guards that templates ask, each where it is asked.
+    asked: RefCell<Vec<Reference>>,
 }
 
-impl Templates<'_> {
+impl Templates {
+    /// Templates of a route that captures `params`; `None`: nobody knows what, a condition could not be read.
+    pub(super) fn new(params: Option<Vec<String>>) -> Self {
+        Self {
+            params,
+            asked: RefCell::default(),
+        }
+    }
+
+    /// The guards that the templates ask.
+    pub(super) fn into_asked(self) -> Vec<Reference> {
+        self.asked.into_inner()
+    }
+
     /// A template that may use `allowed`.
     pub(super) fn read(
         &self,
@@ -33,7 +53,13 @@ impl Templates<'_> {
                 return None;
             }
         };
-        let known = self.params?;
+        let asked = template.guards().map(|name| Reference {
+            name: name.to_owned(),
+            at: item.at,
+            path: item.path.clone(),
+        });
+        self.asked.borrow_mut().extend(asked);
+        let known = self.params.as_deref()?;
         for name in template
             .params()
             .filter(|name| !known.iter().any(|param| param == name))
@@ -66,6 +92,23 @@ impl Templates<'_> {
         Some(template)
     }
 
+    /// The `filters` of a route that reads records.
+    pub(super) fn filters(&self, fields: &mut Fields<'_>, report: &mut Report) -> Vec<Filter> {
+        let allowed = Allowed::REQUEST | Allowed::GUARDED;
+        let mut filters = Vec::new();
+        for item in fields.list(report, "filters") {
+            let mut filter = item.fields(report, Place::Plain);
+            let key = filter
+                .optional("key")
+                .and_then(|item| self.read(&item, allowed, report));
+            let headers = filter.optional("headers");
+            let headers = headers.map_or_else(Vec::new, |item| self.map(&item, allowed, report));
+            filter.finish(report);
+            filters.push(Filter { key, headers });
+        }
+        filters
+    }
+
     /// A map of Kafka header names and templates.
     pub(super) fn map(
         &self,
@@ -80,6 +123,37 @@ impl Templates<'_> {
         }
         templates
     }
+}
+
+/// Reads the `path` of a condition, in which names in braces capture.
+pub(super) fn read_path(fields: &mut Fields<'_>, report: &mut Report) -> Option<PathTemplate> {
+    let item = fields.optional("path")?;
+    item.parsed(report, |text| {
+        if text.contains('?') {
+            return Err(
+                "has a query, which is no part of the path (use `${query.name}` in `with`)"
+                    .to_owned(),
+            );
+        }
+        PathTemplate::parse(text).map_err(|fault| fault.to_string())
+    })
+}
+
+/// The names that every condition captures: only these have a value whichever of them matched.
+pub(super) fn params_of_all<'w>(
+    mut paths: impl Iterator<Item = Option<&'w PathTemplate>>,
+) -> Vec<String> {
+    let names = |path: Option<&PathTemplate>| -> Vec<String> {
+        path.iter()
+            .flat_map(|path| path.names().map(str::to_owned))
+            .collect()
+    };
+    let mut common = paths.next().map_or_else(Vec::new, names);
+    for other in paths {
+        let captured = names(other);
+        common.retain(|name| captured.contains(name));
+    }
+    common
 }
 
 fn unknown_param(name: &str, known: &[String]) -> String {
@@ -107,7 +181,7 @@ fn described(fault: &ExpressionFault) -> String {
         }
         ExpressionFault::Unclosed(_)
         | ExpressionFault::BadName(_)
-        | ExpressionFault::NotHere(_)
-        | ExpressionFault::NotSupportedYet(_) => fault.to_string(),
+        | ExpressionFault::BadGuarded(_)
+        | ExpressionFault::NotHere(_) => fault.to_string(),
     }
 }

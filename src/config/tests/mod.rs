@@ -1,5 +1,8 @@
 //! Whole files through [`load`]: one fixture per mistake, every file of `config/`, every entry of the "not yet" tables.
 
+mod examples;
+mod secured;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +16,7 @@ fn env(name: &str) -> Option<String> {
         "KAFKA_BOOTSTRAP_SERVER" => Some("kafka:9092".into()),
         "EMPTY" => Some(String::new()),
         "DB_PASSWORD" => Some("hunter2 is my password".into()),
+        "KEYSTORE_PASSWORD" | "TRUSTSTORE_PASSWORD" => Some("generated".into()),
         "BROKEN" => Some("[0.0.0.0".into()),
         _ => None,
     }
@@ -33,8 +37,18 @@ fn yaml_files(folder: &str) -> Vec<PathBuf> {
 
 fn load_file(file: &Path) -> Result<Plan, String> {
     let text = fs::read_to_string(file).unwrap();
-    load(&file.file_name().unwrap().to_string_lossy(), &text, &env)
-        .map_err(|mistakes| lines(&mistakes))
+    let name = file.file_name().unwrap().to_string_lossy();
+    loaded(&name, &text).map_err(|mistakes| lines(&mistakes))
+}
+
+/// Loads a text that stands in `tests/config`, where the key stores are (their password is in [`env`]).
+fn loaded(file_name: &str, text: &str) -> Result<Plan, Vec<Mistake>> {
+    let surroundings = Surroundings {
+        env: &env,
+        directory: &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config"),
+        read_file: &|path| fs::read(path),
+    };
+    load(file_name, text, &surroundings)
 }
 
 fn lines(mistakes: &[Mistake]) -> String {
@@ -57,11 +71,11 @@ fn edited(edits: &[(&str, &str)]) -> String {
 }
 
 fn plan(text: &str) -> Plan {
-    load("zilla.yaml", text, &env).unwrap_or_else(|mistakes| panic!("{}\n{text}", lines(&mistakes)))
+    loaded("zilla.yaml", text).unwrap_or_else(|mistakes| panic!("{}\n{text}", lines(&mistakes)))
 }
 
 fn refusal(text: &str) -> String {
-    load("zilla.yaml", text, &env).map_or_else(|mistakes| lines(&mistakes), |_| "no mistake".into())
+    loaded("zilla.yaml", text).map_or_else(|mistakes| lines(&mistakes), |_| "no mistake".into())
 }
 
 const SMALL: &str = "
@@ -144,15 +158,32 @@ fn with_key(place: Place, key: &str) -> String {
             "    type: tcp\n    kind: client",
             "    type: tcp\n    @\n    kind: client",
         ),
-        Place::Route => flow("      - with", "      - @\n        with"),
+        Place::Route => flow("    exit: http\n", "    routes: [{@, exit: http}]\n"),
         Place::TcpWhen => flow(
             "    exit: http\n",
             "    routes: [{when: [{@}], exit: http}]\n",
         ),
+        Place::TlsClient => flow("bindings:", "bindings:\n  t: {type: tls, kind: client, exit: tcp, @}"),
+        Place::TlsRoute => flow(
+            "bindings:",
+            "vaults: {v: {type: filesystem, options: {keys: {store: tls/localhost.p12, password: generated}}}}
+bindings:\n  t: {type: tls, kind: server, vault: v, routes: [{exit: http, @}]}",
+        ),
         Place::HttpServerOptions => flow("exit: mapping", "options: {@}\n    exit: mapping"),
-        Place::AccessControl => flow(
-            "exit: mapping",
-            "options: {access-control: {policy: same-origin, @}}\n    exit: mapping",
+        Place::SseServerOptions => flow(
+            "bindings:",
+            "bindings:\n  s: {type: sse, kind: server, options: {@}, routes: []}",
+        ),
+        Place::FilesystemWith => flow(
+            "bindings:",
+            "bindings:
+  f: {type: filesystem, kind: server, options: {location: .}}
+  h: {type: http-filesystem, kind: proxy, routes: [{exit: f, with: {@}}]}",
+        ),
+        Place::Guard => flow("bindings:", "guards: {g: {type: inline, @}}\nbindings:"),
+        Place::VaultOptions => flow(
+            "bindings:",
+            "vaults: {v: {type: filesystem, options: {@}}}\nbindings:",
         ),
         Place::Fetch => flow(
             "capability: produce, topic: items",
@@ -187,10 +218,6 @@ fn with_word(choice: Choice, word: &str) -> String {
             "name: example",
             "name: example\ntelemetry: {exporters: {a: {type: prometheus, options: {endpoints: [{scheme: @, port: 7190}]}}}}",
         ),
-        Choice::AccessControlPolicy => flow(
-            "exit: mapping",
-            "options: {access-control: {policy: @}}\n    exit: mapping",
-        ),
         Choice::DefaultOffset => flow(
             "exit: client",
             "options: {topics: [{name: a, defaultOffset: @}]}\n    exit: client",
@@ -200,6 +227,8 @@ fn with_word(choice: Choice, word: &str) -> String {
             "options: {topics: [{name: a, deltaType: @}]}\n    exit: client",
         ),
         Choice::HttpKind => flow("type: http\n    kind: server", "type: http\n    kind: @"),
+        Choice::SseKind => flow("type: http\n    kind: server", "type: sse\n    kind: @"),
+        Choice::TlsKind => flow("type: http\n    kind: server", "type: tls\n    kind: @"),
     }
 }
 
@@ -246,7 +275,10 @@ fn every_entry_of_the_not_yet_tables_is_refused_as_such() {
 #[test]
 fn an_unsupported_key_that_asks_for_nothing_is_no_mistake() {
     plan(&edited(&[
-        ("name: example", "name: example\nguards: {}\nvaults:\n"),
+        (
+            "name: example",
+            "name: example\ncatalogs: {}\nstores:\nguards: {}\nvaults:\n",
+        ),
         ("- with", "- guarded: {}\n        with"),
     ]));
 }
@@ -267,6 +299,9 @@ fn the_defaults_are_in_the_plan() {
     );
     let server = http(listener.route("127.0.0.1".parse().unwrap(), 7114));
     assert_eq!(server.limits, HttpLimits::default());
+    assert_eq!(server.versions, HttpVersions::Both);
+    assert_eq!(server.access_control, AccessControl::SameOrigin);
+    assert!(server.authorization.is_none());
     let proxy = mapped(&plan);
     assert_eq!(proxy.idempotency_header, "idempotency-key");
     assert_eq!(proxy.timeout, Duration::from_secs(30));
@@ -362,6 +397,7 @@ fn the_options_are_in_the_plan() {
         write_timeout: Duration::from_millis(1_500),
     };
     assert_eq!(server.limits, limits);
+    assert_eq!(server.versions, HttpVersions::Http11);
     let route = &server.routes[0];
     assert_eq!(
         (
@@ -584,7 +620,7 @@ fn what_no_listener_leads_to_starts_nothing() {
         "bindings:
   lonely: {type: kafka, kind: cache_server, options: {bootstrap: [late]}, exit: client}",
     )]);
-    let lonely = load("zilla.yaml", &lonely, &env).unwrap();
+    let lonely = loaded("zilla.yaml", &lonely).unwrap();
     assert!(lonely.clusters[0].bootstrap.is_empty());
     assert_eq!(lonely.warnings.len(), 1);
 }
@@ -719,10 +755,6 @@ fn what_is_odd_is_a_warning_with_its_place() {
             "exit: http\n",
             "exit: http\n    routes: [{when: [{port: 99}]}]\n",
         ),
-        (
-            "exit: mapping",
-            "options: {versions: [http/1.1, h2]}\n    exit: mapping",
-        ),
         ("- with", "- when: [{method: get}]\n        with"),
         ("exit: tcp", "routes: [{when: [{topic: '*'}], exit: tcp}]"),
         (
@@ -735,9 +767,8 @@ fn what_is_odd_is_a_warning_with_its_place() {
         "zilla.yaml:4:3: bindings.lonely: no listener leads here; it is not started",
         "zilla.yaml:10:15: bindings.north.routes[0]: a route without `exit` is Zilla 1.x; the `exit` of the binding is used",
         "zilla.yaml:10:29: bindings.north.routes[0].when[0].port: never matches: the server does not listen there",
-        "zilla.yaml:14:26: bindings.http.options.versions: `h2` is not supported yet; the server speaks `http/1.1`",
-        "zilla.yaml:20:25: bindings.mapping.routes[0].when[0].method: `get` does not match `GET`: methods are case-sensitive",
-        "zilla.yaml:35:15: bindings.client.routes: `routes` of a kafka client are Zilla 1.x; give them to its cache_server",
+        "zilla.yaml:19:25: bindings.mapping.routes[0].when[0].method: `get` does not match `GET`: methods are case-sensitive",
+        "zilla.yaml:34:15: bindings.client.routes: `routes` of a kafka client are Zilla 1.x; give them to its cache_server",
     ];
     assert_eq!(warnings, expected);
 }
@@ -761,14 +792,14 @@ fn no_text_makes_the_loader_panic() {
     let text = fs::read_to_string(file).unwrap();
     let letters: Vec<char> = text.chars().collect();
     for cut in (0..letters.len()).step_by(31) {
-        let _ = load("cut.yaml", &letters[..cut].iter().collect::<String>(), &env);
+        let _ = loaded("cut.yaml", &letters[..cut].iter().collect::<String>());
         let mut without: Vec<char> = letters.clone();
         without.remove(cut);
-        let _ = load("without.yaml", &without.iter().collect::<String>(), &env);
+        let _ = loaded("without.yaml", &without.iter().collect::<String>());
         for other in ['{', '*', '\0', '\u{E000}', '-'] {
             let mut changed = letters.clone();
             changed[cut] = other;
-            let _ = load("changed.yaml", &changed.iter().collect::<String>(), &env);
+            let _ = loaded("changed.yaml", &changed.iter().collect::<String>());
         }
     }
 }
