@@ -17,6 +17,26 @@ const RETRY_AFTER_S: u32 = 1;
 pub enum RequestError {
     /// No route matches.
     NoRoute,
+    /// A route matches, and the request brings no credentials that are good for it.
+    Unauthorized {
+        /// What `www-authenticate` says (RFC 9110 11.6.1).
+        challenge: &'static str,
+    },
+    /// A route matches, and who asks has not the roles for it.
+    Forbidden,
+    /// Credentials cannot be checked at the moment.
+    KeysUnavailable,
+    /// The path is there for other methods.
+    MethodNotAllowed {
+        /// Those.
+        allow: &'static str,
+    },
+    /// A last event id that is too long for any of ours.
+    LastEventId,
+    /// A script of another origin may not ask this.
+    Origin,
+    /// Too many event streams are open.
+    StreamsOverloaded,
     /// An expression of the route finds nothing in the request.
     Missing(Missing),
     /// The rendered topic is no legal name.
@@ -90,6 +110,15 @@ impl RequestError {
     pub fn problem(&self) -> Problem {
         match self {
             Self::NoRoute => Problem::new(404).detail("no route matches this method and path"),
+            Self::Unauthorized { challenge } => Problem::new(401)
+                .detail("the route needs credentials, and there are none, or they are not valid")
+                .header("www-authenticate", challenge),
+            Self::Forbidden => Problem::new(403).detail("the credentials are valid, and do not have the roles that the route needs"),
+            Self::KeysUnavailable => retriable("the keys that check tokens cannot be fetched at the moment"),
+            Self::MethodNotAllowed { allow } => Problem::new(405).detail("the path is there for other methods").header("allow", allow),
+            Self::LastEventId => Problem::new(400).detail("the last event id is longer than any that this gateway gives"),
+            Self::Origin => Problem::new(403).detail("scripts of this origin may not ask this (CORS): see `access-control` of the http binding"),
+            Self::StreamsOverloaded => retriable("too many event streams are open"),
             Self::Missing(missing) => Problem::new(400).detail(&missing.to_string()),
             Self::TopicName(name) => Problem::new(400).detail("the request names a topic that Kafka does not allow").member("topic", name),
             Self::NotFound => Problem::new(404).detail("there is no such item"),

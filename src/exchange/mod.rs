@@ -5,10 +5,12 @@
 //! | one-way produce | [`one_way`] |
 //! | request with a reply: sync, async submit, async status | [`correlated`] |
 //! | single read, collection | [`reading`] |
+//! | events | [`feed`], one for all streams of a topic |
 //!
 //! Rule: a machine is told what happened and when, and says what comes next; it ends with exactly one answer or error.
 
 pub mod correlated;
+pub mod feed;
 pub mod one_way;
 pub mod reading;
 #[cfg(test)]

@@ -11,13 +11,14 @@ use futures_lite::FutureExt;
 
 use super::startup::{self, Shared};
 use super::{CoreMessage, CoreSocket};
+use crate::guard::Guards;
 use crate::kafka::client::Client;
 use crate::kafka::producer::Limits;
 use crate::kafka::replies::{Replies, RepliesParts, ReplyMessage};
 use crate::kafka::topics::floors::FloorsOfCore;
 use crate::kafka::topics::{CacheMessage, Topics, TopicsParts};
 use crate::net::accept;
-use crate::net::service::Service;
+use crate::net::service::{Service, ServiceParts};
 use crate::observe::metrics::family::Metric;
 use crate::observe::metrics::snapshot::{Series, Snapshot};
 use crate::observe::{ClusterWatch, CoreWatch};
@@ -52,6 +53,8 @@ pub(super) async fn run(
     let clients = clients(&start, &shared, &watch);
     let topics = topics(&start, &shared, &clients);
     let replies = replies(&start, &shared, &clients);
+    let guards = Rc::new(shared.guards());
+    let servers = shared.servers();
     let signals = Rc::new(Signals::default());
     runtime::spawn(pump(
         start.id,
@@ -60,6 +63,7 @@ pub(super) async fn run(
             topics: topics.clone(),
             replies: replies.clone(),
             signals: signals.clone(),
+            guards: guards.clone(),
             watch: watch.clone(),
         },
     ));
@@ -67,13 +71,17 @@ pub(super) async fn run(
     for (cluster, topic) in startup::reply_topics(&shared.plan) {
         replies[cluster].open(&topic);
     }
-    let service = Service::new(
-        start.deadlines.clone(),
-        clients.clone(),
+    let service = Service::new(ServiceParts {
+        deadlines: start.deadlines.clone(),
+        clients: clients.clone(),
         topics,
         replies,
+        servers,
+        tls: shared.tls.clone(),
+        guards,
+        refresh_keys: refresh_keys(&shared),
         watch,
-    );
+    });
     let stops: Vec<Rc<Notify>> = sockets
         .into_iter()
         .filter_map(|socket| listen(socket, &shared, &service))
@@ -160,6 +168,15 @@ fn replies(start: &CoreStart, shared: &Arc<Shared>, clients: &[Client]) -> Vec<R
     clients.iter().enumerate().map(replies).collect()
 }
 
+/// How the connections of a core ask for the keys of a guard.
+fn refresh_keys(shared: &Arc<Shared>) -> Box<dyn Fn(usize)> {
+    let shared = shared.clone();
+    Box::new(move |guard| {
+        // A full queue has questions enough in it; the next token with a strange key asks again.
+        let _ = shared.refresh_keys.try_send(guard);
+    })
+}
+
 /// Hands out what other cores and the helper send.
 async fn pump(id: CoreId, shared: Arc<Shared>, parts: Parts) {
     let mailbox = &shared.mailboxes[id.0];
@@ -180,6 +197,7 @@ struct Parts {
     topics: Vec<Topics>,
     replies: Vec<Replies>,
     signals: Rc<Signals>,
+    guards: Rc<Guards>,
     watch: Rc<CoreWatch>,
 }
 
@@ -202,6 +220,7 @@ impl Parts {
                     replies.handle_message(message);
                 }
             }
+            CoreMessage::Keys { guard, keys } => self.guards.set_keys(guard, keys),
             // Whoever asked may have given up waiting.
             CoreMessage::Report(answer) => drop(answer.send(self.report(id, waiting))),
         }

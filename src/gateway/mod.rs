@@ -2,6 +2,7 @@
 
 mod core;
 pub mod jwks;
+mod keys;
 mod scrape;
 mod startup;
 
@@ -17,6 +18,7 @@ use socket2::Socket;
 use tokio::sync::oneshot;
 
 use crate::config::{Plan, PrometheusEndpoint};
+use crate::guard::key_set::KeySet;
 use crate::kafka::replies::ReplyMessage;
 use crate::kafka::topics::CacheMessage;
 use crate::kafka::topics::floors::Floors;
@@ -34,6 +36,8 @@ pub use startup::{keyed_topics, reply_topics};
 const CONTROL_MESSAGES_MAX: usize = 64;
 /// Data messages that wait for one core. An update is at most some megabytes behind an `Arc`, so this bounds bookkeeping, not bulk.
 const DATA_MESSAGES_MAX: usize = 4096;
+/// Questions for fresh keys that wait for the helper thread.
+const KEY_QUESTIONS_MAX: usize = 64;
 /// How long the start waits for its cores before it says what it is waiting for.
 const READY_NOTICE: Duration = Duration::from_secs(3);
 
@@ -44,6 +48,13 @@ pub enum CoreMessage {
     Drain,
     /// The topics of `options.create` are there, or cannot be made. From core 0, in the control queue: one per core.
     TopicsCreated,
+    /// The keys of a guard's issuer. From the helper thread, in the data queue. Refused: sent again ten milliseconds later.
+    Keys {
+        /// Which guard of the plan.
+        guard: usize,
+        /// All of its keys.
+        keys: Arc<KeySet>,
+    },
     /// Answer with a copy of your figures. From the helper thread, in the data queue. Refused: the scrape goes on without this core and says so.
     Report(oneshot::Sender<Snapshot>),
     /// Cached partitions: see [`CacheMessage`]. In the data queue.
@@ -82,6 +93,8 @@ pub enum GatewayFault {
     Start(StartFault),
     /// The helper thread.
     Helper(io::Error),
+    /// Something of the configuration that only shows when it is put to use.
+    Setup(String),
     /// A core ended by itself.
     Core(String),
 }
@@ -108,6 +121,7 @@ impl fmt::Display for GatewayFault {
             Self::Helper(error) => {
                 write!(formatter, "the helper thread cannot be started: {error}")
             }
+            Self::Setup(error) => formatter.write_str(error),
             Self::Core(error) => write!(formatter, "a core ended: {error}"),
         }
     }
@@ -147,10 +161,12 @@ pub fn run(
     on_ready: impl FnOnce(&Addresses),
 ) -> Result<(), GatewayFault> {
     let cores = runtime::core_count(&options.cores);
+    let tls = startup::prepare_tls(&plan).map_err(GatewayFault::Setup)?;
     let (listeners, sockets) = bind_all(&plan, cores)?;
     let (metrics, endpoints) = bind_endpoints(&plan.telemetry.prometheus)?;
     let watch = watch(&plan, options).map_err(GatewayFault::Helper)?;
     let events = watch.events();
+    let (refresh_keys, keys_wanted) = tokio::sync::mpsc::channel(KEY_QUESTIONS_MAX);
     let shared = Arc::new(startup::Shared {
         floors: plan
             .clusters
@@ -164,6 +180,8 @@ pub fn run(
         cache_bytes: options
             .cache_bytes
             .unwrap_or_else(|| startup::default_cache_bytes(cores)),
+        tls,
+        refresh_keys,
         watch,
         plan,
     });
@@ -187,9 +205,12 @@ pub fn run(
             mailbox.send_control(CoreMessage::Drain);
         }
     };
-    let scraped = shared.clone();
-    helper::start(on_signal, move || scrape::start(endpoints, &scraped))
-        .map_err(GatewayFault::Helper)?;
+    let helped = shared.clone();
+    let begin = move || {
+        scrape::start(endpoints, &helped);
+        keys::start(&helped, keys_wanted);
+    };
+    helper::start(on_signal, begin).map_err(GatewayFault::Helper)?;
     let running = runtime::start_cores(&options.cores, mains).map_err(GatewayFault::Start)?;
     if all_ready(&wait_ready, cores) {
         on_ready(&Addresses { listeners, metrics });

@@ -1,24 +1,29 @@
 //! What the cores share, and what has to be there before they listen: topics created, bootstrap topics read.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 
 use super::CoreMessage;
 use crate::clock::Instant;
 use crate::config::{Cluster, HttpKafkaRoute, Plan, With};
+use crate::guard::Guards;
 use crate::kafka::client::{Client, NewTopic};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::topics::floors::Floors;
 use crate::kafka::topics::{Interest, Topics};
+use crate::net::service::Server as HttpServer;
 use crate::observe::Watch;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::notify::Notify;
 use crate::runtime::{self, with_deadline};
+use crate::tls::server::Server;
 
 /// How long the ports stay closed for the sake of bootstrap topics. Then requests are answered, with 503 where a topic is not ready.
 pub(super) const BOOTSTRAP_WAIT: Duration = Duration::from_secs(10);
@@ -37,8 +42,45 @@ pub(super) struct Shared {
     pub(super) cache_bytes: usize,
     /// Cores that have no connection left, once they are told to end.
     pub(super) drained: AtomicUsize,
+    /// The tls servers of the plan: one each for all cores, so that a session may go on anywhere.
+    pub(super) tls: BTreeMap<usize, Arc<Server>>,
+    /// Asks the helper thread for the keys of a guard.
+    pub(super) refresh_keys: mpsc::Sender<usize>,
     /// Who is told what.
     pub(super) watch: Watch,
+}
+
+impl Shared {
+    /// The guards of the plan for one core. That they can be made was seen when the process started; a core without them would let nobody in.
+    pub(super) fn guards(&self) -> Guards {
+        Guards::new(&self.plan.guards).unwrap_or_default()
+    }
+
+    /// The http servers of the plan for one core. That they can be made was seen when the process started.
+    pub(super) fn servers(&self) -> BTreeMap<usize, Rc<HttpServer>> {
+        let servers = self.plan.http_servers().into_iter();
+        servers
+            .filter_map(|(number, plan)| Some((number, HttpServer::new(plan).ok()?)))
+            .collect()
+    }
+}
+
+/// Makes the tls servers of a plan, and sees that all else can be made, too.
+///
+/// # Errors
+///
+/// What is wrong, with the binding that it is wrong with.
+pub(super) fn prepare_tls(plan: &Plan) -> Result<BTreeMap<usize, Arc<Server>>, String> {
+    Guards::new(&plan.guards).map_err(|fault| fault.to_string())?;
+    for server in plan.http_servers().into_values() {
+        HttpServer::new(server).map_err(|fault| format!("{}: {fault}", server.name))?;
+    }
+    let servers = plan.tls_servers().into_iter().map(|(number, plan)| {
+        let server =
+            Server::new(plan.clone()).map_err(|fault| format!("{}: {fault}", plan.name))?;
+        Ok((number, Arc::new(server)))
+    });
+    servers.collect()
 }
 
 /// A quarter of the memory that the process may use, over all cores.

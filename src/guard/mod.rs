@@ -44,7 +44,7 @@ use x509::CertificateRules;
 const WANTED_EVERY: Duration = Duration::from_secs(30);
 
 /// The guards of a plan, on one core.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Guards {
     guards: Vec<Kind>,
 }

@@ -7,6 +7,7 @@ mod chars;
 pub mod cors;
 pub mod date;
 pub mod h1;
+pub mod h2;
 mod message;
 mod problem;
 

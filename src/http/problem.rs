@@ -5,14 +5,14 @@
 use bytes::Bytes;
 
 use super::h1::reason;
-use super::{Body, ResponseHead};
+use super::{Body, Headers, ResponseHead};
 
 /// A problem in the making: type `about:blank`, so the title is the status' own phrase.
 #[derive(Clone, Debug)]
 pub struct Problem {
     status: u16,
     json: Vec<u8>,
-    retry_after: Option<u32>,
+    headers: Headers,
 }
 
 impl Problem {
@@ -26,7 +26,7 @@ impl Problem {
         Self {
             status,
             json,
-            retry_after: None,
+            headers: Headers::new(),
         }
     }
 
@@ -54,20 +54,26 @@ impl Problem {
 
     /// Says in how many seconds to try again (RFC 9110 10.2.3).
     #[must_use]
-    pub fn retry_after(mut self, seconds: u32) -> Self {
-        self.retry_after = Some(seconds);
+    pub fn retry_after(self, seconds: u32) -> Self {
+        let mut text = Vec::new();
+        push_number(&mut text, u64::from(seconds));
+        self.header("retry-after", text)
+    }
+
+    /// Adds a header field to the answer.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push(name, value);
         self
     }
 
-    /// The answer: head with `content-type` (and `retry-after`), and the JSON text.
+    /// The answer: head with `content-type` and those of the problem, and the JSON text.
     pub fn into_response(mut self) -> (ResponseHead, Body) {
         self.json.push(b'}');
         let mut head =
             ResponseHead::new(self.status).with("content-type", "application/problem+json");
-        if let Some(seconds) = self.retry_after {
-            let mut text = Vec::new();
-            push_number(&mut text, u64::from(seconds));
-            head.headers.push("retry-after", text);
+        for (name, value) in self.headers.iter() {
+            head.headers.push(name, value);
         }
         (head, Body::Full(Bytes::from(self.json)))
     }

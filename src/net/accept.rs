@@ -1,14 +1,27 @@
-//! Accepts connections of one listener on one core, and starts a task for each.
+//! Accepts connections of one listener on one core, and starts a task for each: decrypted where a tls server is in the way, then served by what the routes lead to.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::http1;
+use bytes::Bytes;
+
+use super::door::{Door, Server};
+use super::echo;
+use super::http1::{self, Served};
+use super::http2;
 use super::service::{Entry, Service};
-use crate::config::{HttpLimits, HttpServer, Listener as ListenerPlan, ListenerExit};
-use crate::http::h1;
+use super::tls::{self, HandshakeFault};
+use super::transport::Transport;
+use crate::config::{
+    Guarded, HttpServer, HttpVersions, Listener as ListenerPlan, ListenerExit, TlsExit,
+};
+use crate::guard::session::{Session, Sessions};
+use crate::http::Scheme;
 use crate::runtime::net::{Listener, Stream};
-use crate::runtime::{self};
+use crate::runtime::{self, with_deadline};
+use crate::tls::route::Peer;
+use crate::tls::server::Server as TlsServer;
 
 /// Accepts for ever. `number` is the listener's place in the plan, `port` the port as configured, which the plan's routes speak of.
 pub async fn run(
@@ -17,52 +30,141 @@ pub async fn run(
     (number, port): (usize, u16),
     service: Rc<Service>,
 ) {
-    let limits: Vec<(Arc<HttpServer>, Rc<h1::Limits>)> = plan
-        .routes
-        .iter()
-        .filter_map(|route| match &route.exit {
-            ListenerExit::Http(server) => {
-                Some((server.clone(), Rc::new(limits_of(&server.limits))))
-            }
-            ListenerExit::Tls(_) | ListenerExit::Echo(_) => None,
-        })
-        .collect();
     loop {
         let stream = listener.accept().await;
         let Ok(local) = stream.local_addr() else {
             continue;
         };
-        let Some(ListenerExit::Http(server)) = plan.route(local.ip(), port) else {
-            continue;
-        };
-        let Some((server, limits)) = limits.iter().find(|(known, _)| Arc::ptr_eq(known, server))
-        else {
+        let Some(exit) = plan.route(local.ip(), port) else {
             continue;
         };
         if let Some(entry) = service.enter(number) {
-            start(stream, server.clone(), limits.clone(), entry);
+            start(stream, exit.clone(), port, entry);
         }
     }
 }
 
-fn start(stream: Stream, server: Arc<HttpServer>, limits: Rc<h1::Limits>, entry: Entry) {
+fn start(stream: Stream, exit: ListenerExit, port: u16, entry: Entry) {
     let service = entry.service.clone();
-    runtime::spawn_contained(http1::serve(stream, server, limits, entry), move || {
+    runtime::spawn_contained(serve(stream, exit, port, entry), move || {
         service.watch.metrics.panics.increment();
         tracing::error!("a connection's task panicked; the connection is closed, the rest goes on");
     });
 }
 
-fn limits_of(limits: &HttpLimits) -> h1::Limits {
-    h1::Limits {
-        head_bytes_max: limits.head_bytes_max,
-        headers_max: limits.headers_max.min(128),
-        body_bytes_max: limits.body_bytes_max as u64,
-        pipeline_max: limits.pipeline_max,
-        header_timeout: limits.header_timeout,
-        idle_timeout: limits.idle_timeout,
-        body_timeout: limits.body_timeout,
-        write_timeout: limits.write_timeout,
-        ..h1::Limits::default()
+async fn serve(stream: Stream, exit: ListenerExit, port: u16, entry: Entry) {
+    // A system call that only the access log needs.
+    let wants_client = entry.service.watch.writes_accesses();
+    let client = wants_client.then(|| stream.peer_addr().ok()).flatten();
+    match exit {
+        ListenerExit::Http(server) => {
+            let Some(server) = server_of(&entry, &server) else {
+                return;
+            };
+            let door = Door::new(server.clone(), Scheme::Http, entry.service.clone(), None);
+            let speaks = server.plan.versions;
+            serve_http((stream, client), &server, door, entry, speaks).await;
+        }
+        ListenerExit::Echo(_) => echo::serve(Transport::Plain(stream), entry).await,
+        ListenerExit::Tls(plan) => {
+            if let Some(server) = entry.service.tls.get(&plan.number).cloned() {
+                serve_tls(stream, client, port, &server, entry).await;
+            }
+        }
+    }
+}
+
+fn server_of(entry: &Entry, plan: &Arc<HttpServer>) -> Option<Rc<Server>> {
+    entry.service.servers.get(&plan.number).cloned()
+}
+
+async fn serve_http<S: futures_lite::AsyncRead + futures_lite::AsyncWrite + Unpin>(
+    (stream, client): (S, Option<SocketAddr>),
+    server: &Server,
+    door: Door,
+    entry: Entry,
+    speaks: HttpVersions,
+) {
+    if speaks == HttpVersions::H2 {
+        return http2::serve(stream, Bytes::new(), door, client, entry).await;
+    }
+    let may_be_http2 = speaks == HttpVersions::Both;
+    let limits = server.limits.clone();
+    let served = http1::serve(stream, door, client, limits, entry, may_be_http2).await;
+    if let Served::Http2(stream, first, door, entry) = served {
+        http2::serve(stream, first, door, client, entry).await;
+    }
+}
+
+async fn serve_tls(
+    stream: Stream,
+    client: Option<SocketAddr>,
+    port: u16,
+    server: &TlsServer,
+    entry: Entry,
+) {
+    let service = entry.service.clone();
+    let plan = server.plan();
+    let deadline = service.deadlines.deadline();
+    let until = runtime::now() + plan.handshake_timeout;
+    let failed = |kind: &str, reason: &str| service.watch.tls_failed(plan.number, kind, reason);
+    let accepted = match with_deadline(&deadline, until, tls::accept(server, stream, port)).await {
+        Ok(Ok(accepted)) => accepted,
+        Ok(Err(fault)) => {
+            entry.handle_broken();
+            return failed(event_of(&fault), &fault.to_string());
+        }
+        Err(_) => {
+            entry.handle_broken();
+            return failed("HANDSHAKE_TIMEOUT", "the handshake took too long");
+        }
+    };
+    service.watch.metrics.tls_handshakes.increment();
+    let session = identify(&service, plan.guard, &accepted.peer);
+    let passes = |guarded: &[Guarded]| {
+        let session = session.as_ref();
+        let passes = |one: &Guarded| session.is_some_and(|session| session.passes(one, "", ""));
+        guarded.iter().all(passes)
+    };
+    let Some(exit) = server.route(&accepted.peer, runtime::unix_now(), passes) else {
+        return failed("PROTOCOL_REJECTED", "no route takes the connection");
+    };
+    match exit {
+        TlsExit::Echo(_) => echo::serve(accepted.transport, entry).await,
+        TlsExit::Http(plan) => {
+            let Some(server) = server_of(&entry, plan) else {
+                return;
+            };
+            let speaks = match accepted.peer.alpn.as_deref() {
+                Some("h2") => HttpVersions::H2,
+                Some("http/1.1") => HttpVersions::Http11,
+                _ => server.plan.versions,
+            };
+            let door = Door::new(server.clone(), Scheme::Https, service, session);
+            serve_http((accepted.transport, client), &server, door, entry, speaks).await;
+        }
+    }
+}
+
+/// Whom the guard of a tls server takes the client for.
+fn identify(service: &Service, guard: Option<usize>, peer: &Peer) -> Option<Rc<Session>> {
+    let guard = guard.filter(|_| !peer.certificates.is_empty())?;
+    let now = runtime::unix_now();
+    match service.guards.verify_chain(guard, &peer.certificates, now) {
+        Ok(verified) => Some(Sessions::default().authorize(guard, &verified)),
+        Err(refused) => {
+            service.watch.authorization_failed(guard, refused);
+            None
+        }
+    }
+}
+
+/// What events call a fault.
+const fn event_of(fault: &HandshakeFault) -> &'static str {
+    match fault {
+        HandshakeFault::Broken(_) => "TLS_FAILED",
+        HandshakeFault::Refused(_) => "KEY_REJECTED",
+        HandshakeFault::PeerNotVerified(_) => "PEER_NOT_VERIFIED",
+        HandshakeFault::Failed(_) | HandshakeFault::BadName(_) => "HANDSHAKE_FAILED",
     }
 }

@@ -6,72 +6,94 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use super::exchange::{Before, Exchange, Step};
+use super::REPLY_DRAIN_WAIT;
+use super::door::{Door, EXPIRED, Opened, Pass, problem};
+use super::exchange::{Before, Exchange, Step, Turn as ExchangeTurn};
+use super::lease::{Due, Lease};
 use super::service::Entry;
 use crate::clock::Instant;
-use crate::config::HttpServer;
 use crate::error::RequestError;
 use crate::http::h1::{Connection, Event, Limits};
-use crate::http::{Body, ExchangeId, RequestBody, RequestHead, ResponseHead, Scheme};
-use crate::mapping::http_kafka::{self, Ids, Resolved};
+use crate::http::h2::PREFACE;
+use crate::http::{Body, ExchangeId, RequestBody, RequestHead};
+use crate::mapping::http_kafka::fetch::Answer;
 use crate::observe::RequestMeter;
 use crate::runtime::deadline::Deadline;
-use crate::runtime::net::Stream;
 use crate::runtime::{self};
 
-/// How long replies are still waited for when the gateway ends: less than a drain takes, so that the answer goes out.
-const REPLY_DRAIN_WAIT: Duration = Duration::from_secs(8);
+/// How long the last bytes of a connection may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Turns of the loop in one poll, so that a client that sends without end does not keep the core to itself.
 const TURNS_MAX: usize = 16;
 
-/// Serves a connection until it ends.
-pub(super) async fn serve(
-    stream: Stream,
-    server: Arc<HttpServer>,
+/// What became of a connection.
+pub(super) enum Served<S> {
+    /// It is over.
+    Ended,
+    /// The client speaks HTTP/2: these are its first bytes.
+    Http2(S, Bytes, Door, Entry),
+}
+
+/// Serves a connection until it ends. `may_be_http2`: it may begin with HTTP/2's preface (RFC 9113 3.3).
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    door: Door,
+    client: Option<SocketAddr>,
     limits: Rc<Limits>,
     entry: Entry,
-) {
+    may_be_http2: bool,
+) -> Served<S> {
     let now = runtime::now();
     let deadline = entry.service.deadlines.deadline();
-    let connection = Connection::new(limits, Scheme::Http, now);
-    // A system call that only the access log needs.
-    let wants_client = entry.service.watch.writes_accesses();
-    let client = wants_client.then(|| stream.peer_addr().ok()).flatten();
+    let connection = Connection::new(limits, door.scheme(), now);
     let mut shell = Shell {
         stream,
         client,
-        server,
+        door,
         connection,
         entry,
         exchanges: VecDeque::new(),
         deadline,
+        preface: may_be_http2.then(BytesMut::new),
+        is_http2: false,
         is_shut: false,
+        goodbye_until: None,
         drain_until: None,
         is_half_closed: false,
     };
     std::future::poll_fn(|context| shell.poll(context)).await;
+    if shell.is_http2 {
+        let first = shell.preface.take().unwrap_or_default();
+        return Served::Http2(shell.stream, first.freeze(), shell.door, shell.entry);
+    }
     if shell.connection.fault().is_some() {
         let metrics = &shell.entry.service.watch.metrics;
         metrics.requests_malformed.increment();
     }
+    Served::Ended
 }
 
-struct Shell {
-    stream: Stream,
+struct Shell<S> {
+    stream: S,
     client: Option<SocketAddr>,
-    server: Arc<HttpServer>,
+    door: Door,
     connection: Connection,
     entry: Entry,
     /// In the order of the requests.
     exchanges: VecDeque<Open>,
     deadline: Deadline,
+    /// What has come, as long as it may become HTTP/2's preface.
+    preface: Option<BytesMut>,
+    is_http2: bool,
     is_shut: bool,
+    /// Once the connection is over: until when its last bytes may take.
+    goodbye_until: Option<Instant>,
     /// Until when replies are waited for, once the process is ending.
     drain_until: Option<Instant>,
     is_half_closed: bool,
@@ -81,10 +103,35 @@ struct Shell {
 struct Open {
     id: ExchangeId,
     exchange: Exchange,
+    pass: Pass,
     meter: RequestMeter,
+    /// The head of its answer is written.
+    has_begun: bool,
 }
 
-impl Shell {
+impl Open {
+    fn lease(&self) -> Option<&Lease> {
+        self.pass
+            .lease
+            .as_ref()
+            .filter(|_| self.exchange.is_leased())
+    }
+
+    fn lease_due(&self) -> Due {
+        let can_challenge = self.has_begun && self.exchange.can_challenge();
+        self.lease()
+            .map_or(Due::Nothing, |lease| lease.due(can_challenge))
+    }
+
+    fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let lease = self.lease();
+        let lease = lease.and_then(|lease| lease.poll_timeout(now, self.exchange.can_challenge()));
+        let times = [self.exchange.poll_timeout(), lease];
+        times.into_iter().flatten().min()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Shell<S> {
     /// Ready when the connection is over.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut now = runtime::now();
@@ -102,6 +149,7 @@ impl Shell {
                     open.exchange.handle_drain(now, until);
                 }
             }
+            self.keep_leases(now);
             self.poll_exchanges(context, now);
             if self.is_half_closed {
                 self.give_up_waits(now);
@@ -111,13 +159,16 @@ impl Shell {
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
             if self.connection.is_closed() {
-                return Poll::Ready(());
+                return self.poll_goodbye(context, now);
             }
             if self.connection.wants_shutdown() && !self.is_shut {
-                self.is_shut = true;
-                let _ = Pin::new(&mut self.stream).poll_close(context);
+                self.is_shut = Pin::new(&mut self.stream).poll_close(context).is_ready();
             }
-            let again = match self.poll_read(context, now) {
+            let read = self.poll_read(context, now);
+            if self.is_http2 {
+                return Poll::Ready(());
+            }
+            let again = match read {
                 Poll::Ready(Err(_)) => return self.broken(),
                 Poll::Ready(Ok(())) => true,
                 // What was written made room for more of an answer, and nothing else would wake us for it.
@@ -126,7 +177,7 @@ impl Shell {
                 }
             };
             if !again && ready!(self.poll_deadline(context, now)) == Turn::Over {
-                return Poll::Ready(());
+                return self.poll_goodbye(context, now);
             }
             now = runtime::now();
         }
@@ -150,7 +201,7 @@ impl Shell {
     fn handle_events(&mut self, now: Instant) {
         while let Some(event) = self.connection.poll_event() {
             match event {
-                Event::Request { id, head, body } => self.handle_request(id, head, body, now),
+                Event::Request { id, head, body } => self.handle_request(id, head, &body, now),
                 Event::Data { id, bytes } => {
                     let service = &self.entry.service;
                     let open = self.exchanges.iter_mut().find(|open| open.id == id);
@@ -173,71 +224,40 @@ impl Shell {
         &mut self,
         id: ExchangeId,
         head: RequestHead,
-        body: RequestBody,
+        body: &RequestBody,
         now: Instant,
     ) {
         let watch = &self.entry.service.watch;
-        let mut meter = RequestMeter::begin(watch, self.server.number, &head, self.client, now);
-        let whole = match &body {
-            RequestBody::Full(bytes) => {
-                meter.handle_received(bytes.len());
-                Some(bytes)
-            }
-            RequestBody::Streaming { .. } => None,
-        };
-        let resolved = match self.resolve(&head, whole) {
-            Ok(resolved) => resolved,
-            Err(error) => return self.respond_error(id, &error, meter, now),
-        };
-        meter.set_route(resolved.route);
-        let mut exchange = Exchange::new(resolved, now);
-        match body {
-            RequestBody::Full(bytes) => exchange.handle_body(bytes, &self.entry.service, now),
-            RequestBody::Streaming { .. } => {
-                exchange.keep_head(head);
-                self.connection.accept_body(id, now);
-            }
+        let mut meter = RequestMeter::begin(watch, self.door.number(), &head, self.client, now);
+        if let RequestBody::Full(bytes) = body {
+            meter.handle_received(bytes.len());
         }
-        self.exchanges.push_back(Open {
-            id,
-            exchange,
-            meter,
-        });
-    }
-
-    fn resolve(
-        &self,
-        head: &RequestHead,
-        body: Option<&bytes::Bytes>,
-    ) -> Result<Resolved, RequestError> {
-        let replies = self.entry.service.replies.first();
-        let ids = Ids {
-            fresh_key: &|| uuid::Uuid::new_v4().to_string(),
-            is_own: &|id| replies.is_none_or(|replies| replies.is_own(id)),
-        };
-        http_kafka::resolve(&self.server, head, body, ids)
+        let Opened { outcome, pass } = self.door.open(head, body, &mut meter, now);
+        match outcome {
+            Ok(exchange) => {
+                if let RequestBody::Streaming { .. } = body {
+                    self.connection.accept_body(id, now);
+                }
+                self.exchanges.push_back(Open {
+                    id,
+                    exchange,
+                    pass,
+                    meter,
+                    has_begun: false,
+                });
+            }
+            Err(answer) => self.respond(id, *answer, &pass, meter, now),
+        }
     }
 
     /// A body that came in pieces is whole.
     fn handle_end(&mut self, id: ExchangeId, now: Instant) {
-        let find = |open: &&mut Open| open.id == id;
-        let taken = self.exchanges.iter_mut().find(find);
-        let Some((body, head)) = taken.and_then(|open| open.exchange.take_body()) else {
+        let mut exchanges = self.exchanges.iter_mut();
+        let Some(open) = exchanges.find(|open| open.id == id) else {
             return;
         };
-        let resolved = head
-            .map(|head| self.resolve(&head, Some(&body)))
-            .transpose();
-        let resolved = match resolved {
-            Ok(resolved) => resolved,
-            Err(error) => return self.refuse(id, &error, now),
-        };
-        let service = &self.entry.service;
-        if let Some(open) = self.exchanges.iter_mut().find(find) {
-            if let Some(resolved) = resolved {
-                open.exchange.set_resolved(resolved);
-            }
-            open.exchange.handle_body(body, service, now);
+        if let Err(error) = self.door.handle_body(&mut open.exchange, &open.pass, now) {
+            self.refuse(id, &error, now);
         }
     }
 
@@ -255,6 +275,29 @@ impl Shell {
         }
     }
 
+    /// Ends what has outlived the sessions that let it in, and asks for new ones in time.
+    fn keep_leases(&mut self, now: Instant) {
+        let mut index = 0;
+        while let Some(open) = self.exchanges.get_mut(index) {
+            match open.lease_due() {
+                Due::Nothing => index += 1,
+                Due::Challenge => {
+                    open.exchange.challenge();
+                    index += 1;
+                }
+                Due::Over => {
+                    let id = open.id;
+                    if open.has_begun {
+                        self.connection.abort(id, now);
+                        self.exchanges.remove(index);
+                    } else {
+                        self.refuse(id, &EXPIRED, now);
+                    }
+                }
+            }
+        }
+    }
+
     /// Lets every exchange go as far as it can, in order.
     fn poll_exchanges(&mut self, context: &mut Context<'_>, now: Instant) {
         let mut before = Before::default();
@@ -264,7 +307,9 @@ impl Shell {
             let Open {
                 id,
                 exchange,
+                pass,
                 meter,
+                has_begun,
             } = &mut self.exchanges[index];
             let id = *id;
             let room = if is_first {
@@ -272,29 +317,28 @@ impl Shell {
             } else {
                 0
             };
-            match exchange.poll(
+            let turn = ExchangeTurn {
                 context,
-                &self.entry.service,
-                &self.entry.notify,
+                service: &self.entry.service,
+                notify: &self.entry.notify,
                 before,
                 room,
                 now,
-            ) {
+            };
+            match exchange.poll(turn) {
                 Step::Pending => {
                     exchange.add_to(&mut before);
                     index += 1;
                 }
                 Step::Respond(answer) => {
                     if let Some(open) = self.exchanges.remove(index) {
-                        self.respond(id, &answer.head, &answer.body, open.meter, now);
+                        self.respond(id, *answer, &open.pass, open.meter, now);
                     }
                 }
-                Step::Fail(error) => {
-                    if let Some(open) = self.exchanges.remove(index) {
-                        self.respond_error(id, &error, open.meter, now);
-                    }
-                }
-                Step::Begin(head) => {
+                Step::Fail(error) => self.refuse(id, &error, now),
+                Step::Begin(mut head) => {
+                    *has_begun = true;
+                    pass.decorate(&mut head);
                     meter.handle_answer(head.status);
                     self.connection.respond(id, &head, &Body::Stream, now);
                 }
@@ -323,32 +367,22 @@ impl Shell {
     fn refuse(&mut self, id: ExchangeId, error: &RequestError, now: Instant) {
         let index = self.exchanges.iter().position(|open| open.id == id);
         if let Some(open) = index.and_then(|index| self.exchanges.remove(index)) {
-            self.respond_error(id, error, open.meter, now);
+            self.respond(id, *problem(error), &open.pass, open.meter, now);
         }
-    }
-
-    fn respond_error(
-        &mut self,
-        id: ExchangeId,
-        error: &RequestError,
-        meter: RequestMeter,
-        now: Instant,
-    ) {
-        let (head, body) = error.problem().into_response();
-        self.respond(id, &head, &body, meter, now);
     }
 
     fn respond(
         &mut self,
         id: ExchangeId,
-        head: &ResponseHead,
-        body: &Body,
+        mut answer: Answer,
+        pass: &Pass,
         mut meter: RequestMeter,
         now: Instant,
     ) {
-        self.connection.respond(id, head, body, now);
-        meter.handle_answer(head.status);
-        if let Body::Full(bytes) = body {
+        pass.decorate(&mut answer.head);
+        self.connection.respond(id, &answer.head, &answer.body, now);
+        meter.handle_answer(answer.head.status);
+        if let Body::Full(bytes) = &answer.body {
             meter.handle_sent(bytes.len());
         }
         meter.finish(now);
@@ -361,7 +395,17 @@ impl Shell {
             self.entry.handle_moved(0, count);
             self.connection.handle_written(count, now);
         }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    /// What was written has to be sent before the stream goes: TLS may still hold some of it.
+    fn poll_goodbye(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let until = *self.goodbye_until.get_or_insert(now + GOODBYE);
+        if Pin::new(&mut self.stream).poll_close(context).is_ready() {
+            return Poll::Ready(());
+        }
+        self.deadline.set(until);
+        self.deadline.poll_expired(context, now)
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<std::io::Result<()>> {
@@ -373,6 +417,8 @@ impl Shell {
         let count = ready!(Pin::new(&mut self.stream).poll_read(context, &mut scratch))?;
         if count == 0 {
             self.connection.handle_eof(now);
+        } else if self.preface.is_some() {
+            self.handle_first(&scratch[..count], now);
         } else {
             self.entry.handle_moved(count, 0);
             self.connection.handle_input(&scratch[..count], now);
@@ -380,12 +426,27 @@ impl Shell {
         Poll::Ready(Ok(()))
     }
 
+    /// The first bytes decide about the version.
+    fn handle_first(&mut self, bytes: &[u8], now: Instant) {
+        let Some(mut first) = self.preface.take() else {
+            return;
+        };
+        first.extend_from_slice(bytes);
+        let count = first.len().min(PREFACE.len());
+        if first[..count] != PREFACE[..count] {
+            self.entry.handle_moved(first.len(), 0);
+            return self.connection.handle_input(&first, now);
+        }
+        self.is_http2 = count == PREFACE.len();
+        self.preface = Some(first);
+    }
+
     /// Pending until the earliest deadline; past it, what is due is done.
     fn poll_deadline(&mut self, context: &Context<'_>, now: Instant) -> Poll<Turn> {
         let exchanges = self
             .exchanges
             .iter()
-            .filter_map(|open| open.exchange.poll_timeout())
+            .filter_map(|open| open.poll_timeout(now))
             .min();
         let at = self
             .connection

@@ -3,9 +3,18 @@
 pub mod accept;
 pub mod adapter;
 mod collection;
+mod door;
+mod echo;
 mod exchange;
+mod feeds;
 mod http1;
+mod http2;
+mod lease;
 pub mod service;
 pub mod tls;
 pub mod transport;
 
+use std::time::Duration;
+
+/// How long replies are still waited for when the gateway ends: less than a drain takes, so that the answer goes out.
+const REPLY_DRAIN_WAIT: Duration = Duration::from_secs(8);

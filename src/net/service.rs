@@ -2,10 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::door::Server;
+use super::feeds::Feeds;
 use crate::clock::Instant;
+use crate::guard::Guards;
 use crate::http::date::{DATE_LEN, imf_fixdate};
 use crate::kafka::client::Client;
 use crate::kafka::replies::Replies;
@@ -14,6 +19,7 @@ use crate::observe::CoreWatch;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::notify::Notify;
 use crate::runtime::{self};
+use crate::tls;
 
 /// Bytes read from a socket at once.
 const READ_BYTES: usize = 64 << 10;
@@ -24,8 +30,37 @@ pub const BODY_BYTES_MAX: u64 = 128 << 20;
 /// How long a date is good for. Clients see it a little old at most.
 const DATE_AGE_MAX: Duration = Duration::from_millis(200);
 
+/// What a [`Service`] is made of.
+pub struct ServiceParts {
+    /// The core's timer.
+    pub deadlines: Rc<Deadlines>,
+    /// The client of each cluster of the plan.
+    pub clients: Vec<Client>,
+    /// The cached topics of each cluster of the plan.
+    pub topics: Vec<Topics>,
+    /// The replies of each cluster of the plan.
+    pub replies: Vec<Replies>,
+    /// The http servers of the plan, by their numbers.
+    pub servers: BTreeMap<usize, Rc<Server>>,
+    /// The tls servers of the plan, by their numbers.
+    pub tls: BTreeMap<usize, Arc<tls::server::Server>>,
+    /// The guards of the plan.
+    pub guards: Rc<Guards>,
+    /// Asks for the keys of a guard anew.
+    pub refresh_keys: Box<dyn Fn(usize)>,
+    /// What is counted and told.
+    pub watch: Rc<CoreWatch>,
+}
+
+impl fmt::Debug for ServiceParts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ServiceParts")
+            .finish_non_exhaustive()
+    }
+}
+
 /// The core as its HTTP connections see it.
-#[derive(Debug)]
 pub struct Service {
     /// The core's timer.
     pub deadlines: Rc<Deadlines>,
@@ -35,6 +70,16 @@ pub struct Service {
     pub topics: Vec<Topics>,
     /// The replies of each cluster of the plan.
     pub replies: Vec<Replies>,
+    /// The http servers of the plan, by their numbers.
+    pub servers: BTreeMap<usize, Rc<Server>>,
+    /// The tls servers of the plan, by their numbers.
+    pub tls: BTreeMap<usize, Arc<tls::server::Server>>,
+    /// The guards of the plan.
+    pub guards: Rc<Guards>,
+    /// Asks for the keys of a guard anew.
+    refresh_keys: Box<dyn Fn(usize)>,
+    /// The topics that event streams follow.
+    pub(super) feeds: Rc<Feeds>,
     /// What is counted and told.
     pub watch: Rc<CoreWatch>,
     scratch: RefCell<Vec<u8>>,
@@ -45,21 +90,26 @@ pub struct Service {
     emptied: Notify,
 }
 
+impl fmt::Debug for Service {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Service").finish_non_exhaustive()
+    }
+}
+
 impl Service {
     /// A core without connections.
-    pub fn new(
-        deadlines: Rc<Deadlines>,
-        clients: Vec<Client>,
-        topics: Vec<Topics>,
-        replies: Vec<Replies>,
-        watch: Rc<CoreWatch>,
-    ) -> Rc<Self> {
+    pub fn new(parts: ServiceParts) -> Rc<Self> {
         Rc::new(Self {
-            deadlines,
-            clients,
-            topics,
-            replies,
-            watch,
+            deadlines: parts.deadlines,
+            clients: parts.clients,
+            topics: parts.topics,
+            replies: parts.replies,
+            servers: parts.servers,
+            tls: parts.tls,
+            guards: parts.guards,
+            refresh_keys: parts.refresh_keys,
+            feeds: Feeds::new(parts.watch.clone()),
+            watch: parts.watch,
             scratch: RefCell::new(vec![0; READ_BYTES]),
             date: Cell::new((imf_fixdate(runtime::unix_now()), runtime::now())),
             draining: Cell::new(false),
@@ -67,6 +117,11 @@ impl Service {
             next_connection: Cell::new(0),
             emptied: Notify::default(),
         })
+    }
+
+    /// Asks the issuer of a guard for its keys, earlier than it is its turn.
+    pub(super) fn refresh_keys(&self, guard: usize) {
+        (self.refresh_keys)(guard);
     }
 
     /// The buffer that sockets are read into; used within one poll only.
@@ -86,7 +141,7 @@ impl Service {
     }
 
     /// Takes room for body bytes; false when there is none.
-    pub(super) fn charge_body(&self, bytes: usize) -> bool {
+    fn charge_body(&self, bytes: usize) -> bool {
         let under_way = &self.watch.metrics.body_bytes;
         if under_way.value() + bytes as u64 > BODY_BYTES_MAX {
             return false;
@@ -96,7 +151,7 @@ impl Service {
     }
 
     /// Gives room for body bytes back.
-    pub(super) fn release_body(&self, bytes: usize) {
+    fn release_body(&self, bytes: usize) {
         self.watch.metrics.body_bytes.subtract(bytes as u64);
     }
 
@@ -145,6 +200,33 @@ impl Service {
     pub async fn emptied(&self) {
         while self.connections_open() > 0 {
             self.emptied.notified().await;
+        }
+    }
+}
+
+/// Room for the bytes of one body, given back when it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct BodyCharge {
+    service: Option<Rc<Service>>,
+    bytes: usize,
+}
+
+impl BodyCharge {
+    /// Takes room for more bytes; false when there is none.
+    pub(super) fn add(&mut self, service: &Rc<Service>, bytes: usize) -> bool {
+        let has_room = service.charge_body(bytes);
+        if has_room {
+            self.service.get_or_insert_with(|| service.clone());
+            self.bytes += bytes;
+        }
+        has_room
+    }
+}
+
+impl Drop for BodyCharge {
+    fn drop(&mut self) {
+        if let Some(service) = &self.service {
+            service.release_body(self.bytes);
         }
     }
 }

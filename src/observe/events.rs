@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::lines::{Lines, push_escaped};
 use super::metrics::names::Names;
 use crate::clock::UnixMillis;
+use crate::guard::Refused;
+use crate::guard::credentials::redact;
 use crate::http::date::imf_fixdate;
 use crate::http::{RequestHead, Scheme};
 
@@ -92,7 +94,36 @@ impl Events {
         };
         let name = "BINDING_HTTP_REQUEST_ACCEPTED";
         self.emit(&binding.full_name, at, name, |line| {
-            push_request(line, head);
+            let none = Vec::new();
+            let secret = self.names.secret_parameters.get(server).unwrap_or(&none);
+            let secret: Vec<&str> = secret.iter().map(String::as_str).collect();
+            push_request(line, head, &redact(head.target(), &secret));
+        });
+    }
+
+    /// A guard lets somebody not in.
+    pub fn authorization_failed(&self, guard: usize, refused: Refused, at: UnixMillis) {
+        let Some((name, kind)) = self.names.guards.get(guard) else {
+            return;
+        };
+        self.emit(
+            name,
+            at,
+            &format!("GUARD_{kind}_AUTHORIZATION_FAILED"),
+            |line| {
+                // Writing to a vector does not fail.
+                let _ = write!(line, "{kind} authorization failed: {refused}.");
+            },
+        );
+    }
+
+    /// A TLS handshake came to nothing; `kind` as in `BINDING_TLS_HANDSHAKE_FAILED`.
+    pub fn tls_failed(&self, server: usize, kind: &str, reason: &str, at: UnixMillis) {
+        let Some(name) = self.names.tls_servers.get(server) else {
+            return;
+        };
+        self.emit(name, at, &format!("BINDING_TLS_{kind}"), |line| {
+            push_escaped(line, reason.as_bytes());
         });
     }
 
@@ -173,11 +204,10 @@ fn push_text(line: &mut Vec<u8>, text: &str) {
 }
 
 /// `- GET http://host:port/path`: nobody is known by name yet, the port is the scheme's when the client named none.
-fn push_request(line: &mut Vec<u8>, head: &RequestHead) {
+fn push_request(line: &mut Vec<u8>, head: &RequestHead, target: &[u8]) {
     line.extend_from_slice(b"- ");
     line.extend_from_slice(head.method.as_str().as_bytes());
     line.push(b' ');
-    let target = head.target();
     let is_absolute = !target.starts_with(b"/") && target != b"*";
     if is_absolute {
         return push_escaped(line, target);
@@ -214,7 +244,7 @@ mod tests {
             Headers::new(),
         );
         let mut line = Vec::new();
-        push_request(&mut line, &head);
+        push_request(&mut line, &head, head.target());
         String::from_utf8(line).unwrap()
     }
 

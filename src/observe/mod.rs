@@ -12,6 +12,7 @@ mod request;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::guard::Refused;
 use crate::runtime;
 use access::AccessLog;
 use events::{ClusterEvent, Events};
@@ -70,6 +71,22 @@ impl CoreWatch {
             events: watch.events(),
             accesses: accesses.map(|lines| AccessLog::new(lines, watch.names.clone())),
         })
+    }
+
+    /// A guard lets somebody not in.
+    pub fn authorization_failed(&self, guard: usize, refused: Refused) {
+        self.metrics.authorizations_failed.increment();
+        if let Some(events) = &self.events {
+            events.authorization_failed(guard, refused, runtime::unix_now());
+        }
+    }
+
+    /// A TLS handshake came to nothing.
+    pub fn tls_failed(&self, server: usize, kind: &str, reason: &str) {
+        self.metrics.tls_handshakes_failed.increment();
+        if let Some(events) = &self.events {
+            events.tls_failed(server, kind, reason, runtime::unix_now());
+        }
     }
 
     /// Whether accesses are written, and so clients' addresses wanted.

@@ -284,6 +284,11 @@ pub async fn yield_if_needed() {
     glommio::yield_if_needed().await;
 }
 
+/// Runs what may block on a thread of its own.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    glommio::executor().spawn_blocking(work).await
+}
+
 /// Sleeps.
 pub async fn sleep(duration: Duration) {
     glommio::timer::sleep(duration).await;

@@ -158,10 +158,7 @@ pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
     let name = (host.to_owned(), port);
-    let found: Vec<SocketAddr> = glommio::executor()
-        .spawn_blocking(move || resolve_blocking(&name.0, name.1))
-        .await?;
-    Ok(found)
+    super::blocking(move || resolve_blocking(&name.0, name.1)).await
 }
 
 /// The addresses of `host`; blocks.

@@ -64,6 +64,16 @@ impl Plan {
         servers
     }
 
+    /// The tls servers that some listener leads to, each once, by their numbers.
+    pub fn tls_servers(&self) -> BTreeMap<usize, &Arc<TlsServer>> {
+        let routes = self.listeners.iter().flat_map(|listener| &listener.routes);
+        let servers = routes.filter_map(|route| match &route.exit {
+            ListenerExit::Tls(server) => Some((server.number, server)),
+            ListenerExit::Http(_) | ListenerExit::Echo(_) => None,
+        });
+        servers.collect()
+    }
+
     /// The http-kafka proxies that some listener leads to; one may come more than once.
     pub fn http_kafka(&self) -> impl Iterator<Item = &Arc<HttpKafka>> {
         let servers = self.http_servers().into_values();

@@ -19,7 +19,7 @@ const READ_BYTES_MAX: usize = 256 << 20;
 /// Bytes asked for at once.
 const FETCH_BYTES_MAX: i32 = 4 << 20;
 /// Bytes that one batch may inflate to.
-const INFLATED_BYTES_MAX: usize = 64 << 20;
+pub(super) const INFLATED_BYTES_MAX: usize = 64 << 20;
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A record found in Kafka, out of its batch.
@@ -140,7 +140,7 @@ pub async fn find_cold(
     Ok(None)
 }
 
-async fn fetch(
+pub(super) async fn fetch(
     topics: &Topics,
     key: &PartitionKey,
     offset: i64,

@@ -10,6 +10,7 @@
 //! Rule: a reader is never told less than the truth: not opened, warming and not cached are answers of their own.
 
 mod cold;
+mod cold_range;
 pub mod floors;
 mod owner;
 mod reader;

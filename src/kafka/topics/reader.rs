@@ -65,6 +65,7 @@ pub struct TopicReader {
 pub struct EndsTicket {
     /// One offset each partition, once they are known; none when they cannot be found out.
     ends: RefCell<Option<Vec<i64>>>,
+    is_answered: Cell<bool>,
     notify: Rc<Notify>,
 }
 
@@ -72,6 +73,11 @@ impl EndsTicket {
     /// One past the last offset of a partition; `None` while it is not known.
     pub fn end(&self, partition: usize) -> Option<i64> {
         self.ends.borrow().as_ref()?.get(partition).copied()
+    }
+
+    /// Whether the brokers were asked in vain.
+    pub fn has_failed(&self) -> bool {
+        self.is_answered.get() && self.ends.borrow().is_none()
     }
 }
 
@@ -233,6 +239,7 @@ impl Topics {
     ) -> Rc<EndsTicket> {
         let ticket = Rc::new(EndsTicket {
             ends: RefCell::new(None),
+            is_answered: Cell::new(false),
             notify: notify.clone(),
         });
         if reader.ends.borrow_mut().ask(ticket.clone()) {
@@ -403,6 +410,7 @@ async fn run_ends(topics: Topics, reader: Rc<TopicReader>, mut now: Instant) {
         let (answered, is_more) = reader.ends.borrow_mut().finish();
         for ticket in answered {
             ticket.ends.borrow_mut().clone_from(&ends);
+            ticket.is_answered.set(true);
             ticket.notify.notify();
         }
         if !is_more {

@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use md5::{Digest, Md5};
 
-use super::request::{Request, RequestScope, authority_with_port, path_and_query};
 use super::{Ids, render_topic};
 use crate::config::{Acks, AsyncHeader, HttpKafka, Reply};
 use crate::error::RequestError;
@@ -16,6 +15,7 @@ use crate::kafka::producer::Record;
 use crate::mapping::http_kafka::fetch::Answer;
 use crate::mapping::prefer::Prefer;
 use crate::mapping::progress::if_match;
+use crate::mapping::request::{Request, RequestScope, authority_with_port, path_and_query};
 use crate::route::{BodyPointer, Scope, Template};
 
 /// Tries to make an id that belongs to the core that makes it; beyond, any will do.

@@ -14,7 +14,7 @@ use crate::mapping::prefer::{Prefer, is_no_cache};
 use crate::mapping::progress::{IfNoneMatch, Progress, encode_tag, quote};
 
 /// A condition on a record; all parts must match.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordFilter {
     /// Its key.
     pub key: Option<Vec<u8>>,

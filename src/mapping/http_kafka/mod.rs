@@ -4,7 +4,6 @@
 
 pub mod correlated;
 pub mod fetch;
-mod request;
 #[cfg(test)]
 mod tests;
 
@@ -13,12 +12,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::{Acks, Filter, HttpExit, HttpKafka, HttpKafkaRoute, HttpServer, When, With};
+use super::access::{Access, select};
+use super::request::{Request, RequestScope};
+use crate::config::{Acks, Filter, HttpKafka, HttpKafkaRoute, When, With};
 use crate::error::RequestError;
-use crate::http::RequestHead;
 use crate::kafka::producer::Record;
-use crate::route::{HeaderPattern, MethodPattern, Params, Template, check_topic};
-use request::{Request, RequestScope, authority_with_port, path_and_query};
+use crate::route::{MethodPattern, Params, Template, check_topic};
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -74,77 +73,41 @@ impl std::fmt::Debug for Ids<'_> {
     }
 }
 
-/// Finds the route of a request and fills in its expressions. Without `body`, which is the whole one, a route that makes its record from it comes out as
-/// [`Action::NeedsBody`].
+/// Finds the route of a request to an `http-kafka` proxy and fills in its expressions.
 ///
 /// # Errors
 ///
-/// [`RequestError::NoRoute`], [`RequestError::Missing`], [`RequestError::TopicName`], [`RequestError::IfMatch`].
-pub fn resolve(
-    server: &HttpServer,
-    head: &RequestHead,
+/// [`RequestError::NoRoute`], [`RequestError::Missing`], [`RequestError::TopicName`], [`RequestError::IfMatch`], and what `access` says.
+pub(super) fn resolve(
+    binding: &HttpKafka,
+    request: Request<'_>,
     body: Option<&Bytes>,
     ids: Ids<'_>,
+    access: &dyn Access,
 ) -> Result<Resolved, RequestError> {
-    for http_route in &server.routes {
-        if !http_route.when.is_empty()
-            && !http_route.when.iter().any(|when| {
-                when.iter()
-                    .all(|(name, pattern)| matches_header(head, name, pattern))
-            })
-        {
-            continue;
-        }
-        // The first http route that matches decides; a mapping without a route for the request is 404, as in Zilla.
-        let HttpExit::Kafka(binding) = &http_route.exit else {
-            return Err(RequestError::NoRoute);
-        };
-        let request = Request {
-            head,
-            overrides: [&server.overrides, &http_route.overrides],
-        };
-        let (route, params) = find_route(&binding.routes, request).ok_or(RequestError::NoRoute)?;
-        let scope = RequestScope {
-            request,
-            params,
-            body: body.map(|body| &body[..]),
-            idempotency_header: &binding.idempotency_header,
-            fresh_key: ids.fresh_key,
-            key: OnceCell::new(),
-        };
-        return fill_in(binding, route, &scope, body, ids);
-    }
-    Err(RequestError::NoRoute)
+    let (route, params) = select(&binding.routes, request, access, |route| {
+        params_of(route, request)
+    })?;
+    let scope = RequestScope {
+        request,
+        params,
+        body: body.map(|body| &body[..]),
+        idempotency_header: &binding.idempotency_header,
+        fresh_key: ids.fresh_key,
+        key: OnceCell::new(),
+        access,
+    };
+    fill_in(binding, route, &scope, body, ids)
 }
 
-fn matches_header(head: &RequestHead, name: &str, pattern: &HeaderPattern) -> bool {
-    match name {
-        ":scheme" => pattern.matches(head.scheme.as_str().as_bytes()),
-        ":method" => pattern.matches(head.method.as_str().as_bytes()),
-        ":path" => pattern.matches(path_and_query(head)),
-        ":authority" => !head.authority().is_empty() && pattern.matches(&authority_with_port(head)),
-        name => head
-            .headers()
-            .get_last(name)
-            .is_some_and(|value| pattern.matches(value)),
+/// What the path captures, if the route matches.
+fn params_of<'p>(route: &'p HttpKafkaRoute, request: Request<'p>) -> Option<Params<'p>> {
+    if route.when.is_empty() {
+        return Some(Params::NONE);
     }
-}
-
-fn find_route<'p>(
-    routes: &'p [HttpKafkaRoute],
-    request: Request<'p>,
-) -> Option<(&'p HttpKafkaRoute, Params<'p>)> {
-    routes.iter().find_map(|route| {
-        if route.when.is_empty() {
-            return Some((route, Params::NONE));
-        }
-        let may_be_head = matches!(route.with, With::Fetch { .. });
-        route
-            .when
-            .iter()
-            .find_map(|when| matches_when(when, request, may_be_head))
-            .map(|params| (route, params))
-    })
+    let may_be_head = matches!(route.with, With::Fetch { .. });
+    let mut conditions = route.when.iter();
+    conditions.find_map(|when| matches_when(when, request, may_be_head))
 }
 
 fn matches_when<'p>(when: &'p When, request: Request<'p>, may_be_head: bool) -> Option<Params<'p>> {
@@ -277,14 +240,17 @@ fn one_way(
     })
 }
 
-fn render_topic(template: &Template, scope: &RequestScope<'_>) -> Result<String, RequestError> {
+pub(super) fn render_topic(
+    template: &Template,
+    scope: &RequestScope<'_>,
+) -> Result<String, RequestError> {
     match template.as_literal() {
         Some(literal) => Ok(literal.to_owned()),
         None => checked_topic(&template.render(scope).map_err(RequestError::Missing)?),
     }
 }
 
-fn fill_in_filter(
+pub(super) fn fill_in_filter(
     filter: &Filter,
     render: &impl Fn(&Template) -> Result<Vec<u8>, RequestError>,
 ) -> Result<fetch::RecordFilter, RequestError> {

@@ -1,39 +1,35 @@
-//! One request and its answer, between the connection that brought it and the core's Kafka side: the shell around [`crate::exchange`].
+//! One request and its answer, between the connection that brought it and what answers it: the shell around [`crate::exchange`].
 //!
-//! ```text
-//!             ┌─ one-way:    Receiving ──whole body──▶ Held ──▶ Acking ──outcome──────────────────▶ answer
-//!  resolved ──┼─ correlated: Receiving ──whole body──▶ Held ──▶ Waiting ─┬─ reply, stored, time ──▶ answer
-//!             │                                                          └─ came before ──▶ Fetching ─▶ answer
-//!             └─ read:       Receiving ──▶ Reading ─┬─ found, or not ─────▶ answer
-//!                             (body is dropped)     ├─ not cached ──▶ Cold ─▶ answer
-//!                                                   └─ collection ──▶ Streaming ─▶ begin, data …, finish
-//! ```
+//! | what answers | exchange |
+//! |---|---|
+//! | Kafka: a record, a reply, a read | [`KafkaExchange`] |
+//! | a topic's events | [`Events`] |
+//! | a file | [`FileExchange`] |
+//! | the request itself | [`Echo`] |
+//!
+//! Rule: an exchange never writes; it says what its connection is to write, and is polled again when there is room.
 
-mod correlated;
-mod read;
+mod echo;
+mod events;
+mod file;
+mod kafka;
 
 use std::rc::Rc;
 use std::task::Context;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::collection::{Collection, CollectionStep};
 use super::service::Service;
 use crate::clock::Instant;
 use crate::error::RequestError;
-use crate::exchange::correlated::Correlated;
-use crate::exchange::one_way;
-use crate::exchange::reading::Reading;
 use crate::http::{RequestHead, ResponseHead};
-use crate::kafka::client::Delivery;
-use crate::kafka::correlation::Wants;
-use crate::kafka::producer::{Acks, Record};
-use crate::kafka::replies::Pending;
+use crate::mapping::Resolved;
 use crate::mapping::http_kafka::fetch::Answer;
-use crate::mapping::http_kafka::{Action, Resolved};
 use crate::runtime::notify::Notify;
-use correlated::ReplyRead;
-use read::{ColdRead, Read};
+use echo::Echo;
+use events::Events;
+use file::FileExchange;
+use kafka::KafkaExchange;
 
 /// What earlier requests of a connection are still at. Reads wait for writes and writes for reads, so that a pipeline means what it would mean request by request;
 /// reads do not wait for reads, nor writes for writes. Requests with a reply wait for all writes, and all wait for them: the shards that store them keep no order.
@@ -62,292 +58,155 @@ pub(super) enum Step {
     Abort,
 }
 
-enum State {
-    /// The body is coming. `head`: what to do is not known before it is here.
-    Receiving {
-        body: BytesMut,
-        head: Option<Box<RequestHead>>,
-    },
-    /// The record is ready and waits for what came before it on the connection.
-    Held { body: Bytes },
-    /// The record is on its way.
-    Acking { delivery: Rc<Delivery> },
-    /// The shard of its id will say.
-    Waiting {
-        machine: Box<Correlated>,
-        pending: Pending,
-    },
-    /// A reply that came before is being read.
-    Fetching {
-        machine: Box<Correlated>,
-        read: ReplyRead,
-    },
-    /// The cache is to be asked.
-    Reading(Box<Read>),
-    /// Kafka is being asked.
-    Cold {
-        from: Box<Read>,
-        read: ColdRead,
-        searched_below: Vec<i64>,
-    },
-    /// A collection is being written.
-    Streaming { collection: Box<Collection> },
-    /// Refused before anything was begun.
-    Refused(RequestError),
+/// What a connection gives an exchange to go on with.
+pub(super) struct Turn<'t, 'c> {
+    /// Whom to wake.
+    pub(super) context: &'t mut Context<'c>,
+    /// The core.
+    pub(super) service: &'t Rc<Service>,
+    /// Wakes the connection, or the stream, too.
+    pub(super) notify: &'t Rc<Notify>,
+    /// What earlier requests of the connection are still at.
+    pub(super) before: Before,
+    /// Bytes of answer that may be given now.
+    pub(super) room: usize,
+    /// When.
+    pub(super) now: Instant,
 }
 
 /// One request and what has become of it.
-pub(super) struct Exchange {
-    resolved: Resolved,
-    state: State,
-    /// When it could begin: its body was here, and what came before it on its connection was over.
-    begun: Instant,
-    charged: usize,
-    service: Option<Rc<Service>>,
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if let Some(service) = &self.service {
-            service.release_body(self.charged);
-        }
-    }
+pub(super) enum Exchange {
+    /// Kafka answers.
+    Kafka(Box<KafkaExchange>),
+    /// A topic's events do.
+    Events(Box<Events>),
+    /// A file does.
+    File(Box<FileExchange>),
+    /// The request itself does.
+    Echo(Box<Echo>),
 }
 
 impl Exchange {
     /// An exchange whose body is still to come.
     pub(super) fn new(resolved: Resolved, now: Instant) -> Self {
-        Self {
-            resolved,
-            state: State::Receiving {
-                body: BytesMut::new(),
-                head: None,
-            },
-            begun: now,
-            charged: 0,
-            service: None,
+        match resolved {
+            Resolved::Kafka(resolved) => Self::Kafka(Box::new(KafkaExchange::new(*resolved, now))),
+            Resolved::Events(request) => Self::Events(Box::new(Events::new(*request, now))),
+            Resolved::File(request) => Self::File(Box::new(FileExchange::new(*request))),
+            Resolved::Echo(head) => Self::Echo(Box::new(Echo::new(head))),
         }
     }
 
     /// Keeps the head until the body is here, if it is needed then.
     pub(super) fn keep_head(&mut self, request: RequestHead) {
-        if let (Action::NeedsBody, State::Receiving { head, .. }) =
-            (&self.resolved.action, &mut self.state)
-        {
-            *head = Some(Box::new(request));
+        if let Self::Kafka(exchange) = self {
+            exchange.keep_head(request);
         }
     }
 
-    fn is_write(&self) -> bool {
-        matches!(
-            self.resolved.action,
-            Action::Produce { .. } | Action::NeedsBody | Action::Submit(_)
-        )
-    }
-
-    fn is_correlated(&self) -> bool {
-        matches!(self.resolved.action, Action::Submit(_))
-    }
-
-    /// Whether it gives its answer piece by piece.
+    /// Whether it has more of its answer to give as soon as there is room.
     pub(super) fn is_streaming(&self) -> bool {
-        matches!(self.state, State::Streaming { .. })
+        match self {
+            Self::Kafka(exchange) => exchange.is_streaming(),
+            Self::Events(events) => events.may_have_more(),
+            Self::File(file) => file.may_have_more(),
+            Self::Echo(_) => false,
+        }
     }
 
     /// Whether it waits for something that may never come, for the client's sake alone.
     pub(super) fn is_waiting(&self) -> bool {
-        match &self.state {
-            State::Waiting { machine, .. } => machine.wants() == Wants::Reply,
-            State::Reading(read) => read.machine.is_waiting(),
-            _ => false,
+        match self {
+            Self::Kafka(exchange) => exchange.is_waiting(),
+            Self::Events(_) => true,
+            Self::File(_) | Self::Echo(_) => false,
         }
     }
 
-    /// Adds itself to what later requests of the connection may have to wait for. A collection that is being written was begun: what it must show is settled.
+    /// Adds itself to what later requests of the connection may have to wait for.
     pub(super) fn add_to(&self, before: &mut Before) {
-        before.correlated |= self.is_correlated();
-        before.writes |= self.is_write();
-        before.reads |= !self.is_write() && !self.is_streaming();
+        if let Self::Kafka(exchange) = self {
+            exchange.add_to(before);
+        }
     }
 
     /// Takes a piece of the body; false when the core has no room for it.
     pub(super) fn handle_data(&mut self, bytes: &Bytes, service: &Rc<Service>) -> bool {
-        // The body of a read means nothing.
-        if !self.is_write() {
-            return true;
+        match self {
+            Self::Kafka(exchange) => exchange.handle_data(bytes, service),
+            Self::Echo(echo) => echo.handle_data(bytes, service),
+            // The body of a read means nothing.
+            Self::Events(_) | Self::File(_) => true,
         }
-        let State::Receiving { body, .. } = &mut self.state else {
-            return true;
-        };
-        if !service.charge_body(bytes.len()) {
-            return false;
-        }
-        self.service.get_or_insert_with(|| service.clone());
-        self.charged += bytes.len();
-        body.extend_from_slice(bytes);
-        true
     }
 
     /// The body that came in pieces is whole: gives it, with the head if what to do was not known before.
     pub(super) fn take_body(&mut self) -> Option<(Bytes, Option<Box<RequestHead>>)> {
-        match &mut self.state {
-            State::Receiving { body, head } => Some((std::mem::take(body).freeze(), head.take())),
-            _ => None,
+        match self {
+            Self::Kafka(exchange) => exchange.take_body(),
+            Self::Echo(echo) => Some((echo.take_body(), None)),
+            Self::Events(_) | Self::File(_) => Some((Bytes::new(), None)),
         }
     }
 
     /// What to do is known now.
     pub(super) fn set_resolved(&mut self, resolved: Resolved) {
-        self.resolved = resolved;
+        if let (Self::Kafka(exchange), Resolved::Kafka(resolved)) = (self, resolved) {
+            exchange.set_resolved(*resolved);
+        }
     }
 
-    /// The whole body is here: the record can go on its way, or the reading begin.
+    /// The whole body is here: what was asked for can begin.
     pub(super) fn handle_body(&mut self, body: Bytes, service: &Rc<Service>, now: Instant) {
-        self.begun = now;
-        self.state = match &self.resolved.action {
-            Action::Produce { .. } | Action::NeedsBody | Action::Submit(_) | Action::Status(_) => {
-                State::Held { body }
-            }
-            Action::Fetch(request) => {
-                let topics = &service.topics[self.resolved.cluster];
-                let machine = Reading::new(
-                    self.resolved.topic.clone(),
-                    topics.budget_bytes(),
-                    self.resolved.timeout,
-                    request.prefer.wait_up_to(self.resolved.wait_max),
-                    request.is_conditional(),
-                    now,
-                );
-                State::Reading(Box::new(Read::new(machine, now)))
-            }
-        };
+        match self {
+            Self::Kafka(exchange) => exchange.handle_body(body, service, now),
+            Self::Echo(echo) => echo.handle_body(body),
+            Self::Events(_) | Self::File(_) => {}
+        }
     }
 
     /// The gateway is ending: nobody is kept waiting for what may never come, and for replies until `until` at most.
     pub(super) fn handle_drain(&mut self, now: Instant, until: Instant) {
-        match &mut self.state {
-            State::Waiting { machine, .. } => machine.handle_drain(now, until),
-            State::Reading(read) => read.machine.handle_drain(),
-            _ => {}
+        match self {
+            Self::Kafka(exchange) => exchange.handle_drain(now, until),
+            Self::Events(events) => events.handle_drain(),
+            Self::File(_) | Self::Echo(_) => {}
+        }
+    }
+
+    /// Whether it ends when the sessions do that let it in: it waits, or streams.
+    pub(super) fn is_leased(&self) -> bool {
+        self.is_waiting()
+    }
+
+    /// Whether it can ask the client for new credentials.
+    pub(super) const fn can_challenge(&self) -> bool {
+        matches!(self, Self::Events(_))
+    }
+
+    /// Asks the client for new credentials.
+    pub(super) fn challenge(&mut self) {
+        if let Self::Events(events) = self {
+            events.challenge();
         }
     }
 
     /// When to poll without being woken.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        match &self.state {
-            State::Reading(read) => Some(read.wake_at),
-            State::Waiting { machine, .. } => Some(machine.poll_timeout()),
-            State::Fetching { .. } | State::Cold { .. } => Some(self.begun + self.resolved.timeout),
-            State::Receiving { .. }
-            | State::Held { .. }
-            | State::Acking { .. }
-            | State::Streaming { .. }
-            | State::Refused(_) => None,
-        }
-    }
-
-    /// Goes as far as it can. `before`: what earlier requests of the connection are still at. `room`: bytes of answer that may be given now.
-    pub(super) fn poll(
-        &mut self,
-        context: &mut Context<'_>,
-        service: &Rc<Service>,
-        notify: &Rc<Notify>,
-        before: Before,
-        room: usize,
-        now: Instant,
-    ) -> Step {
-        if let State::Held { body } = &mut self.state
-            && self.resolved.action.may_begin(before)
-        {
-            let body = std::mem::take(body);
-            self.begin(body, service, notify, now);
-        }
-        match &mut self.state {
-            State::Receiving { .. } | State::Held { .. } => Step::Pending,
-            State::Acking { delivery } => match delivery.outcome().map(one_way::answer) {
-                None => Step::Pending,
-                Some(Ok(answer)) => Step::Respond(Box::new(answer)),
-                Some(Err(error)) => Step::Fail(error),
-            },
-            State::Refused(error) => Step::Fail(error.clone()),
-            State::Waiting { .. } | State::Fetching { .. } => {
-                self.poll_correlated(context, service, notify, now)
-            }
-            State::Reading(read) if before.writes => {
-                // It may want to see what they write, so its waits begin after them.
-                self.begun = now;
-                read.machine.begin_at(now);
-                read.wake_at = Instant::FAR_FUTURE;
-                Step::Pending
-            }
-            State::Reading(_) => self.poll_reading(context, service, notify, now),
-            State::Cold { .. } => self.poll_cold(context, service, notify, now),
-            State::Streaming { collection } => match collection.poll(room) {
-                CollectionStep::Pending => Step::Pending,
-                CollectionStep::Data(bytes) => Step::Data(bytes),
-                CollectionStep::Finish(bytes) => Step::Finish(bytes),
-                CollectionStep::Lost => Step::Abort,
-            },
-        }
-    }
-
-    fn begin(&mut self, body: Bytes, service: &Rc<Service>, notify: &Rc<Notify>, now: Instant) {
-        self.begun = now;
-        let (timeout, wait_max) = (self.resolved.timeout, self.resolved.wait_max);
-        self.state = match &mut self.resolved.action {
-            Action::Produce {
-                acks,
-                record,
-                tombstone,
-            } => {
-                let mut record: Record = std::mem::take(record);
-                record.value = (!*tombstone).then_some(body);
-                let acks = Acks::from(*acks);
-                self.produce(acks, record, service, notify, now)
-            }
-            Action::Submit(submission) => {
-                let machine = Correlated::submission(submission, timeout, wait_max, now);
-                self.ask(Box::new(machine), service, notify)
-            }
-            Action::Status(status) => {
-                let topic = &self.resolved.topic;
-                let machine = Correlated::status(status, topic, timeout, wait_max, now);
-                self.ask(Box::new(machine), service, notify)
-            }
-            // Neither comes here: reads are not held, and what needs the body got it.
-            Action::Fetch(_) | Action::NeedsBody => State::Refused(RequestError::NoRoute),
-        };
-    }
-
-    fn produce(
-        &self,
-        acks: Acks,
-        record: Record,
-        service: &Rc<Service>,
-        notify: &Rc<Notify>,
-        now: Instant,
-    ) -> State {
-        let client = &service.clients[self.resolved.cluster];
-        let Some(topic) = client.produce_topic(&self.resolved.topic) else {
-            return State::Refused(RequestError::TopicUnavailable {
-                topic: self.resolved.topic.clone(),
-                reason: None,
-            });
-        };
-        let delivery = Delivery::new(notify.clone());
-        let deadline = self.begun + self.resolved.timeout;
-        client.produce(topic, acks, record, delivery.clone(), now, deadline);
-        State::Acking { delivery }
-    }
-}
-
-impl Action {
-    /// Whether a held request need not wait for what came before it on its connection.
-    fn may_begin(&self, before: Before) -> bool {
         match self {
-            Self::Produce { .. } => !before.reads && !before.correlated,
-            Self::Submit(_) => !before.reads && !before.writes,
-            Self::Status(_) | Self::Fetch(_) | Self::NeedsBody => !before.writes,
+            Self::Kafka(exchange) => exchange.poll_timeout(),
+            Self::Events(events) => Some(events.poll_timeout()),
+            Self::File(_) | Self::Echo(_) => None,
+        }
+    }
+
+    /// Goes as far as it can.
+    pub(super) fn poll(&mut self, turn: Turn<'_, '_>) -> Step {
+        match self {
+            Self::Kafka(exchange) => exchange.poll(turn),
+            Self::Events(events) => events.poll(turn),
+            Self::File(file) => file.poll(turn),
+            Self::Echo(echo) => echo.poll(),
         }
     }
 }

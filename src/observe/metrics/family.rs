@@ -40,6 +40,14 @@ pub enum Metric {
     CacheHits,
     CacheMisses,
     ReadsBehind,
+    SseStreams,
+    SseEvents,
+    SseLagged,
+    SseGaps,
+    TlsHandshakes,
+    TlsHandshakesFailed,
+    AuthorizationsFailed,
+    Floods,
     Waiters,
     Exchanges,
     RepliesKnown,
@@ -95,6 +103,13 @@ impl Metric {
             | Self::CacheHits
             | Self::CacheMisses
             | Self::ReadsBehind
+            | Self::SseEvents
+            | Self::SseLagged
+            | Self::SseGaps
+            | Self::TlsHandshakes
+            | Self::TlsHandshakesFailed
+            | Self::AuthorizationsFailed
+            | Self::Floods
             | Self::LinesDropped => FamilyKind::Counter,
             Self::RequestDuration | Self::ProduceAck | Self::BatchRecords | Self::BatchBytes => {
                 FamilyKind::Histogram
@@ -106,6 +121,7 @@ impl Metric {
             | Self::FetchLag
             | Self::CacheBytes
             | Self::CacheLimitBytes
+            | Self::SseStreams
             | Self::Waiters
             | Self::Exchanges
             | Self::RepliesKnown
@@ -185,6 +201,29 @@ impl Metric {
             Self::ReadsBehind => (
                 "sluice_reads_behind_total",
                 "Reads answered before the cache had what this process had acknowledged",
+            ),
+            Self::SseStreams => ("sluice_sse_streams", "Event streams that are open"),
+            Self::SseEvents => ("sluice_sse_events_total", "Events passed on to clients"),
+            Self::SseLagged => (
+                "sluice_sse_lagged_total",
+                "Event streams whose clients took so little that they had to read on by themselves",
+            ),
+            Self::SseGaps => (
+                "sluice_sse_gaps_total",
+                "Records that were gone before an event stream got to them: how often a client was told of it",
+            ),
+            Self::TlsHandshakes => ("sluice_tls_handshakes_total", "TLS handshakes completed"),
+            Self::TlsHandshakesFailed => (
+                "sluice_tls_handshakes_failed_total",
+                "TLS handshakes that failed or took too long",
+            ),
+            Self::AuthorizationsFailed => (
+                "sluice_authorizations_failed_total",
+                "Credentials that a guard refused",
+            ),
+            Self::Floods => (
+                "sluice_http2_floods_total",
+                "HTTP/2 connections closed because they sent frames that do nothing, or took requests back, without end",
             ),
             Self::Waiters => (
                 "sluice_waiters",

@@ -43,6 +43,22 @@ pub struct Metrics {
     pub cache_misses: Counter,
     /// Reads that were answered before the cache had what this process had acknowledged.
     pub reads_behind: Counter,
+    /// Event streams that are open.
+    pub sse_streams: Gauge,
+    /// Events passed on to clients.
+    pub sse_events: Counter,
+    /// Event streams whose clients were too slow for shared blocks.
+    pub sse_lagged: Counter,
+    /// Gaps that clients were told of.
+    pub sse_gaps: Counter,
+    /// TLS handshakes completed.
+    pub tls_handshakes: Counter,
+    /// TLS handshakes that failed or took too long.
+    pub tls_handshakes_failed: Counter,
+    /// Credentials that a guard refused.
+    pub authorizations_failed: Counter,
+    /// HTTP/2 connections closed for a flood.
+    pub floods: Counter,
     listeners: Box<[Streams]>,
     servers: Box<[Server]>,
     /// For each http server: each route, then none.
@@ -99,6 +115,14 @@ impl Metrics {
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
             reads_behind: Counter::default(),
+            sse_streams: Gauge::default(),
+            sse_events: Counter::default(),
+            sse_lagged: Counter::default(),
+            sse_gaps: Counter::default(),
+            tls_handshakes: Counter::default(),
+            tls_handshakes_failed: Counter::default(),
+            authorizations_failed: Counter::default(),
+            floods: Counter::default(),
             listeners: names.listeners.iter().map(|_| Streams::default()).collect(),
             servers: names.servers.iter().map(|_| Server::default()).collect(),
             routes: (0..slots).map(|_| RefCell::default()).collect(),
@@ -213,6 +237,20 @@ impl Metrics {
             (Metric::CacheHits, self.cache_hits.value()),
             (Metric::CacheMisses, self.cache_misses.value()),
             (Metric::ReadsBehind, self.reads_behind.value()),
+            (Metric::SseStreams, self.sse_streams.value()),
+            (Metric::SseEvents, self.sse_events.value()),
+            (Metric::SseLagged, self.sse_lagged.value()),
+            (Metric::SseGaps, self.sse_gaps.value()),
+            (Metric::TlsHandshakes, self.tls_handshakes.value()),
+            (
+                Metric::TlsHandshakesFailed,
+                self.tls_handshakes_failed.value(),
+            ),
+            (
+                Metric::AuthorizationsFailed,
+                self.authorizations_failed.value(),
+            ),
+            (Metric::Floods, self.floods.value()),
         ] {
             out.number(metric, Series::Process, value);
         }

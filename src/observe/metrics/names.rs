@@ -1,7 +1,8 @@
 //! What the numbers of the plan are called: the labels of metrics, the names in events and access lines.
 
 use super::snapshot::Series;
-use crate::config::{Cluster, HttpKafka, MetricSet, Plan, ZillaMetric};
+use crate::config::{Cluster, GuardKind, HttpKafka, MetricSet, Plan, SseKafka, ZillaMetric};
+use crate::route::PathTemplate;
 
 /// What a request has as its route when none took it.
 pub const NO_ROUTE: &str = "none";
@@ -47,6 +48,12 @@ pub struct Names {
     pub listeners: Vec<Binding>,
     /// The http servers.
     pub servers: Vec<Binding>,
+    /// For each http server, the query parameters that carry credentials.
+    pub secret_parameters: Vec<Vec<String>>,
+    /// The tls servers, as `namespace:name`.
+    pub tls_servers: Vec<String>,
+    /// The guards, as `namespace:name`, and the kind that events call them by.
+    pub guards: Vec<(String, &'static str)>,
     /// The routes of all mappings.
     pub routes: Vec<Route>,
     /// The kafka clients.
@@ -80,8 +87,32 @@ impl Names {
                 Binding::new(&server.namespace, &server.name, server.metrics)
             });
         }
+        for (number, server) in plan.http_servers() {
+            let authorization = server.authorization.iter();
+            let parameters = authorization.flat_map(|authorization| &authorization.query);
+            put(&mut names.secret_parameters, number, || {
+                parameters.map(|(name, _)| name.clone()).collect()
+            });
+        }
+        for (number, server) in plan.tls_servers() {
+            put(&mut names.tls_servers, number, || {
+                format!("{}:{}", server.namespace, server.name)
+            });
+        }
+        for guard in &plan.guards {
+            let kind = match guard.kind {
+                GuardKind::Jwt(_) => "JWT",
+                GuardKind::Inline(_) => "INLINE",
+                GuardKind::X509(_) => "X509",
+            };
+            let name = format!("{}:{}", guard.namespace, guard.name);
+            names.guards.push((name, kind));
+        }
         for mapping in plan.http_kafka() {
             names.add_routes(mapping);
+        }
+        for mapping in plan.sse_kafka() {
+            names.add_sse_routes(mapping);
         }
         for cluster in &plan.clusters {
             names.add_cluster(cluster);
@@ -91,26 +122,40 @@ impl Names {
 
     fn add_routes(&mut self, mapping: &HttpKafka) {
         for route in &mapping.routes {
-            put(&mut self.routes, route.number, || {
-                let mut paths: Vec<String> = Vec::new();
-                for when in &route.when {
-                    let path = when
-                        .path
-                        .as_ref()
-                        .map_or("*".to_owned(), ToString::to_string);
-                    if !paths.contains(&path) {
-                        paths.push(path);
-                    }
-                }
-                if paths.is_empty() {
-                    paths.push("*".to_owned());
-                }
-                Route {
-                    mapping: mapping.name.clone(),
-                    paths: paths.join("|"),
-                }
-            });
+            let paths = route.when.iter().map(|when| when.path.as_ref());
+            self.add_route(route.number, &mapping.name, paths);
         }
+    }
+
+    fn add_sse_routes(&mut self, mapping: &SseKafka) {
+        for route in &mapping.routes {
+            let paths = route.when.iter().map(Some);
+            self.add_route(route.number, &mapping.name, paths);
+        }
+    }
+
+    fn add_route<'p>(
+        &mut self,
+        number: usize,
+        mapping: &str,
+        when: impl Iterator<Item = Option<&'p PathTemplate>>,
+    ) {
+        put(&mut self.routes, number, || {
+            let mut paths: Vec<String> = Vec::new();
+            for path in when {
+                let path = path.map_or("*".to_owned(), ToString::to_string);
+                if !paths.contains(&path) {
+                    paths.push(path);
+                }
+            }
+            if paths.is_empty() {
+                paths.push("*".to_owned());
+            }
+            Route {
+                mapping: mapping.to_owned(),
+                paths: paths.join("|"),
+            }
+        });
     }
 
     fn add_cluster(&mut self, cluster: &Cluster) {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::fetch::{Answer, CachedTopic, FetchRequest, SingleOutcome};
-use super::{Action, Ids, Resolved, resolve};
+use super::{Action, Ids, Resolved};
 use crate::clock::UnixMillis;
 use crate::config::{self, HttpServer};
 use crate::error::RequestError;
@@ -22,6 +22,8 @@ use crate::http::{Body, Headers, Method, RequestHead, Scheme, Version};
 use crate::kafka::cache::{PartitionStore, PartitionView, Policy};
 use crate::kafka::producer::Record;
 use crate::kafka::record_batch::{Batch, BatchBuilder};
+use crate::mapping;
+use crate::mapping::access::Anybody;
 
 /// A server whose `http` binding and whose `http-kafka` binding have these lines, in YAML's flow style or with its indentation.
 fn server(http: &str, mapping: &str) -> Arc<HttpServer> {
@@ -126,6 +128,19 @@ fn ask_with(
         is_own: &|_| true,
     };
     resolve(server, head, Some(&Bytes::from_static(body)), ids)
+}
+
+/// Resolves a request that goes to Kafka.
+fn resolve(
+    server: &HttpServer,
+    head: &RequestHead,
+    body: Option<&Bytes>,
+    ids: Ids<'_>,
+) -> Result<Resolved, RequestError> {
+    match mapping::resolve(server, head, body, ids, &Anybody)? {
+        mapping::Resolved::Kafka(resolved) => Ok(*resolved),
+        other => panic!("not for Kafka: {other:?}"),
+    }
 }
 
 /// The topic that a request leads to, or the error.

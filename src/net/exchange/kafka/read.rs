@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::{Exchange, State, Step};
+use super::{KafkaExchange, State};
 use crate::clock::Instant;
 use crate::error::RequestError;
 use crate::exchange::reading::{self, Behind, CacheAnswer, Opened, Reading};
@@ -18,6 +18,7 @@ use crate::kafka::topics::{
 use crate::mapping::http_kafka::Action;
 use crate::mapping::http_kafka::fetch::{Answer, CachedTopic, FetchRequest, Searched};
 use crate::net::collection::{Collection, Refused};
+use crate::net::exchange::Step;
 use crate::net::service::Service;
 use crate::runtime::notify::Notify;
 
@@ -53,8 +54,8 @@ impl CachedTopic for CachedPartitions<'_> {
     }
 }
 
-impl Exchange {
-    pub(super) fn poll_reading(
+impl KafkaExchange {
+    pub(in crate::net) fn poll_reading(
         &mut self,
         context: &mut Context<'_>,
         service: &Rc<Service>,
@@ -125,7 +126,7 @@ impl Exchange {
         Step::Pending
     }
 
-    pub(super) fn poll_cold(
+    pub(in crate::net) fn poll_cold(
         &mut self,
         context: &mut Context<'_>,
         service: &Rc<Service>,

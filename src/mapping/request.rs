@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
+use super::access::Access;
 use crate::http::RequestHead;
 use crate::route::{BodyPointer, Params, Scope, find_parameter, split_query};
 
@@ -58,6 +59,8 @@ pub(super) struct RequestScope<'r> {
     pub(super) fresh_key: &'r dyn Fn() -> String,
     /// The idempotency key, once somebody asked for it.
     pub(super) key: OnceCell<Vec<u8>>,
+    /// Who asks.
+    pub(super) access: &'r dyn Access,
 }
 
 impl RequestScope<'_> {
@@ -100,14 +103,12 @@ impl Scope for RequestScope<'_> {
         pointer.find(self.body?)
     }
 
-    /// None: no session is known here.
-    fn identity(&self, _: usize) -> Option<Cow<'_, [u8]>> {
-        None
+    fn identity(&self, guard: usize) -> Option<Cow<'_, [u8]>> {
+        self.access.identity(guard)
     }
 
-    /// None: no session is known here.
-    fn attribute(&self, _: usize, _: &str) -> Option<Cow<'_, [u8]>> {
-        None
+    fn attribute(&self, guard: usize, name: &str) -> Option<Cow<'_, [u8]>> {
+        self.access.attribute(guard, name)
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::{Exchange, State, Step};
+use super::{KafkaExchange, State};
 use crate::clock::Instant;
 use crate::error::RequestError;
 use crate::exchange::correlated::{Correlated, Next};
@@ -16,13 +16,14 @@ use crate::kafka::producer::Acks;
 use crate::kafka::replies::{Request, SubmitFault};
 use crate::mapping::http_kafka::Action;
 use crate::mapping::http_kafka::correlated::{StatusRequest, Submission};
+use crate::net::exchange::Step;
 use crate::net::service::Service;
 use crate::runtime::notify::Notify;
 
 /// The reading of a reply that came before.
 pub(super) type ReplyRead = Pin<Box<dyn Future<Output = Result<Reply, ReplyFault>>>>;
 
-impl Exchange {
+impl KafkaExchange {
     /// Asks the shard of its id.
     pub(super) fn ask(
         &mut self,
@@ -87,7 +88,7 @@ impl Exchange {
         }
     }
 
-    pub(super) fn poll_correlated(
+    pub(in crate::net) fn poll_correlated(
         &mut self,
         context: &mut Context<'_>,
         service: &Rc<Service>,

@@ -1,0 +1,395 @@
+//! A subscriber that is not where the order stands: it reads the partitions for itself, one after the other, with ids of its own.
+//!
+//! History is given as it stands: on a compacted topic the newest record of each key. Rule: a position moves only over what was given, or was looked at and not wanted.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::channel::{BLOCK_BYTES, Selection};
+use super::{ColdRange, EARLIEST, Taken, progress_text};
+use crate::kafka::cache::{Lookup, PartitionView, RecordView, Superseded};
+use crate::mapping::http_kafka::fetch::CachedTopic;
+use crate::mapping::progress::Progress;
+use crate::mapping::sse_kafka::event::{EventForm, EventRecord, GAP};
+
+/// Records that one call looks at one by one: some tenths of a millisecond.
+const RECORDS_PER_LOOK_MAX: usize = 2_048;
+
+/// What was read of a [`ColdRange`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ColdPiece {
+    /// The partition.
+    pub partition: usize,
+    /// The records that are wanted, in order.
+    pub events: Vec<ColdEvent>,
+    /// One past the last offset that was looked at.
+    pub next_offset: i64,
+}
+
+/// A record that was read from Kafka for one subscriber.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColdEvent {
+    /// Its offset.
+    pub offset: i64,
+    /// Its time, milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its value.
+    pub value: Option<Bytes>,
+    /// Its header `etag`.
+    pub etag: Option<Bytes>,
+}
+
+impl ColdEvent {
+    /// A copy of a record.
+    pub fn of(offset: i64, record: &EventRecord<'_>) -> Self {
+        Self {
+            offset,
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.map(Bytes::copy_from_slice),
+            value: record.value.map(Bytes::copy_from_slice),
+            etag: record.etag.map(Bytes::copy_from_slice),
+        }
+    }
+
+    /// Bytes that it takes, about.
+    pub fn bytes(&self) -> usize {
+        let parts = [&self.key, &self.value, &self.etag];
+        let lengths = parts.into_iter().flatten().map(Bytes::len);
+        lengths.sum::<usize>() + size_of::<Self>()
+    }
+
+    fn record(&self) -> EventRecord<'_> {
+        EventRecord {
+            timestamp_ms: self.timestamp_ms,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            etag: self.etag.as_deref(),
+        }
+    }
+}
+
+/// A subscriber that is behind, or ahead.
+pub(super) struct CatchUp {
+    /// One for each partition seen so far.
+    positions: Vec<i64>,
+    resume: Option<Progress>,
+    /// The partition to read first.
+    turn: usize,
+    has_asked_ends: bool,
+    /// Partitions of which records are gone, not yet said.
+    unsaid_gaps: u64,
+    gaps: u64,
+}
+
+/// What a look at a partition comes to.
+enum Look {
+    /// All up to where the order stands was given.
+    Done,
+    /// There is room for no more, or enough was looked at.
+    Full,
+    /// The rest is not cached.
+    Cold(i64),
+    /// It is ahead.
+    Ahead,
+}
+
+/// The next record that is wanted.
+enum Match<'v> {
+    Record(RecordView<'v>),
+    /// None before the end.
+    None,
+    /// None below this offset; what lies above was not looked at.
+    Unfinished(i64),
+    NotCached,
+    /// The cache cannot say yet.
+    Unknown,
+}
+
+impl CatchUp {
+    /// One that goes on after `resume`, or at the start of what it does not name.
+    pub(super) fn resuming(resume: Option<&Progress>) -> Self {
+        Self {
+            positions: Vec::new(),
+            resume: resume.cloned(),
+            turn: 0,
+            has_asked_ends: false,
+            unsaid_gaps: 0,
+            gaps: 0,
+        }
+    }
+
+    /// One that had this much.
+    pub(super) fn after(progress: &[i64]) -> Self {
+        Self {
+            positions: progress.to_vec(),
+            ..Self::resuming(None)
+        }
+    }
+
+    /// Gaps that it met.
+    pub(super) const fn gaps(&self) -> u64 {
+        self.gaps
+    }
+
+    /// Its progress, if it stands where the order does, in every partition.
+    pub(super) fn has_arrived(&self, order: &[Option<i64>]) -> Option<Rc<[i64]>> {
+        let arrived = !order.is_empty()
+            && order.len() == self.positions.len()
+            && order
+                .iter()
+                .zip(&self.positions)
+                .all(|(order, own)| *order == Some(*own));
+        arrived.then(|| Rc::from(&self.positions[..]))
+    }
+
+    /// Reads on, `room` bytes or a little more.
+    pub(super) fn take(
+        &mut self,
+        topic: &impl CachedTopic,
+        order: &[Option<i64>],
+        selection: &Selection,
+        room: usize,
+    ) -> Taken {
+        while self.positions.len() < order.len() {
+            let partition = i32::try_from(self.positions.len()).unwrap_or(i32::MAX);
+            let resume = self
+                .resume
+                .as_ref()
+                .and_then(|resume| resume.offset(partition));
+            // -1 is what an empty partition's last offset looks like.
+            self.positions
+                .push(resume.filter(|offset| *offset >= 0).unwrap_or(EARLIEST));
+        }
+        let mut out = Out::new(room.min(BLOCK_BYTES));
+        let mut next = Taken::Nothing;
+        for step in 0..order.len() {
+            let partition = (self.turn + step) % order.len();
+            let Some(until) = order[partition] else {
+                continue;
+            };
+            let look = topic.with_view(partition, |view| {
+                self.look(partition, view, until, selection, &mut out)
+            });
+            match look {
+                None | Some(Look::Done) => {}
+                Some(Look::Full) => {
+                    // The others get their share, however fast this one grows.
+                    self.turn = (partition + 1) % order.len();
+                    next = Taken::LookOn;
+                    break;
+                }
+                Some(Look::Cold(from)) => {
+                    self.turn = (partition + 1) % order.len();
+                    next = Taken::Cold(ColdRange {
+                        partition,
+                        from,
+                        until,
+                    });
+                    break;
+                }
+                Some(Look::Ahead) if !self.has_asked_ends => next = Taken::AskEnds,
+                Some(Look::Ahead) => {}
+            }
+        }
+        if out.bytes.is_empty() {
+            return next;
+        }
+        Taken::Events {
+            bytes: Bytes::from(out.bytes),
+            count: out.events,
+        }
+    }
+
+    /// A log was replaced by another one: what is known of the ends is known no more.
+    pub(super) const fn forget_ends(&mut self) {
+        self.has_asked_ends = false;
+    }
+
+    /// The partitions end there.
+    pub(super) fn handle_ends(&mut self, ends: &[i64]) {
+        self.has_asked_ends = true;
+        for (position, end) in self.positions.iter_mut().zip(ends) {
+            if *position > *end {
+                // The log that the client has read is gone.
+                *position = EARLIEST;
+                self.gaps += 1;
+                self.unsaid_gaps += 1;
+            }
+        }
+    }
+
+    /// Encodes what was read from Kafka.
+    pub(super) fn handle_cold(&mut self, piece: &ColdPiece, form: EventForm) -> Taken {
+        let Some(position) = self.positions.get(piece.partition).copied() else {
+            return Taken::Nothing;
+        };
+        let mut out = Out::new(usize::MAX);
+        self.say_gaps(&mut out);
+        for event in piece.events.iter().filter(|event| event.offset >= position) {
+            self.positions[piece.partition] = event.offset + 1;
+            out.push(form, &self.positions, &event.record());
+        }
+        self.positions[piece.partition] = piece.next_offset.max(position);
+        if out.bytes.is_empty() {
+            return Taken::LookOn;
+        }
+        Taken::Events {
+            bytes: Bytes::from(out.bytes),
+            count: out.events,
+        }
+    }
+
+    fn say_gaps(&mut self, out: &mut Out) {
+        for _ in 0..std::mem::take(&mut self.unsaid_gaps) {
+            out.bytes.extend_from_slice(GAP);
+        }
+    }
+
+    fn look(
+        &mut self,
+        partition: usize,
+        view: &PartitionView,
+        until: i64,
+        selection: &Selection,
+        out: &mut Out,
+    ) -> Look {
+        let log_start = view.log_start_offset();
+        let position = self.positions[partition];
+        if position == EARLIEST {
+            self.positions[partition] = log_start;
+        } else if position < log_start {
+            self.positions[partition] = log_start;
+            self.gaps += 1;
+            self.unsaid_gaps += 1;
+        }
+        self.say_gaps(out);
+        if self.positions[partition] > until {
+            return Look::Ahead;
+        }
+        while self.positions[partition] < until {
+            if !out.has_room() {
+                return Look::Full;
+            }
+            let from = self.positions[partition];
+            match next_match(view, selection, from, until, &mut out.looks_left) {
+                Match::Record(record) => {
+                    self.positions[partition] = record.offset + 1;
+                    out.push(selection.form, &self.positions, &EventRecord::of(&record));
+                }
+                Match::None => self.positions[partition] = until,
+                Match::Unfinished(offset) => {
+                    self.positions[partition] = offset;
+                    return Look::Full;
+                }
+                Match::NotCached => return Look::Cold(from),
+                Match::Unknown => return Look::Done,
+            }
+        }
+        Look::Done
+    }
+}
+
+/// What is being written for one call.
+struct Out {
+    bytes: Vec<u8>,
+    events: u32,
+    room: usize,
+    looks_left: usize,
+}
+
+impl Out {
+    const fn new(room: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            events: 0,
+            room,
+            looks_left: RECORDS_PER_LOOK_MAX,
+        }
+    }
+
+    const fn has_room(&self) -> bool {
+        self.bytes.len() < self.room && self.looks_left > 0
+    }
+
+    fn push(&mut self, form: EventForm, positions: &[i64], record: &EventRecord<'_>) {
+        let progress = progress_text(positions.iter().copied());
+        form.write(&mut self.bytes, &progress, record);
+        self.events += 1;
+    }
+}
+
+/// The first record from `from` on and before `until` that is wanted.
+fn next_match<'v>(
+    view: &'v PartitionView,
+    selection: &Selection,
+    from: i64,
+    until: i64,
+    looks_left: &mut usize,
+) -> Match<'v> {
+    if from < view.evicted_below() {
+        return Match::NotCached;
+    }
+    if let Some(keys) = selection.keys() {
+        return next_of_keys(view, selection, &keys, from..until, looks_left);
+    }
+    for record in view.scan(from, Superseded::Skip) {
+        let offset = record.offset();
+        if offset >= until {
+            return Match::None;
+        }
+        if *looks_left == 0 {
+            return Match::Unfinished(offset);
+        }
+        *looks_left -= 1;
+        if let Some(record) = record.view()
+            && selection.matches(record.key, &record.headers)
+        {
+            return Match::Record(record);
+        }
+    }
+    Match::None
+}
+
+fn next_of_keys<'v>(
+    view: &'v PartitionView,
+    selection: &Selection,
+    keys: &[&[u8]],
+    range: std::ops::Range<i64>,
+    looks_left: &mut usize,
+) -> Match<'v> {
+    let mut from = range.start;
+    loop {
+        if *looks_left == 0 {
+            return Match::Unfinished(from);
+        }
+        *looks_left -= 1;
+        let mut first: Option<RecordView<'v>> = None;
+        for key in keys {
+            match view.oldest_from(key, from) {
+                Lookup::Found(record) => {
+                    if first
+                        .as_ref()
+                        .is_none_or(|first| record.offset < first.offset)
+                    {
+                        first = Some(record);
+                    }
+                }
+                Lookup::Absent | Lookup::NotCached { .. } => {}
+                Lookup::Warming if view.policy().compact => return Match::Unknown,
+                // What has been read of it has none.
+                Lookup::Warming => {}
+            }
+        }
+        match first {
+            Some(record) if record.offset >= range.end => return Match::None,
+            Some(record) if selection.matches(record.key, &record.headers) => {
+                return Match::Record(record);
+            }
+            Some(record) => from = record.offset + 1,
+            None => return Match::None,
+        }
+    }
+}

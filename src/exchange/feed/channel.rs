@@ -1,0 +1,192 @@
+//! The events of one selection of a topic, encoded once for all who follow it.
+//!
+//! ```text
+//!  first                       next_number
+//!    │ block │ block │ block │   (being written)
+//!        ▲                 ▲
+//!   a slow follower    all others
+//! ```
+//! Rule: a block stays until its last follower has taken it, or until the channel holds too much; whoever has not taken it then has lagged and reads on by himself.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::SubscriberId;
+use crate::mapping::http_kafka::fetch::RecordFilter;
+use crate::mapping::sse_kafka::event::{EventForm, EventRecord};
+
+/// Bytes at which a block is full.
+pub(super) const BLOCK_BYTES: usize = 64 << 10;
+/// Bytes of blocks that one channel holds for slow followers.
+pub const CHANNEL_BYTES_MAX: usize = 1 << 20;
+/// Bytes of blocks that all channels of a topic hold; beyond, each holds no more than [`BLOCK_BYTES`].
+pub const FEED_BYTES_MAX: usize = 32 << 20;
+
+/// What a channel is: which records, and how their events are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Selection {
+    /// A record must match one of these; empty: any record.
+    pub filters: Vec<RecordFilter>,
+    /// How events are written.
+    pub form: EventForm,
+}
+
+impl Selection {
+    /// Whether a record is wanted.
+    pub fn matches<'a>(
+        &self,
+        key: Option<&[u8]>,
+        headers: &(impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone),
+    ) -> bool {
+        let mut filters = self.filters.iter();
+        self.filters.is_empty() || filters.any(|filter| filter.matches(key, headers.clone()))
+    }
+
+    /// The keys of its records, if it wants those of certain keys alone.
+    pub(super) fn keys(&self) -> Option<Vec<&[u8]>> {
+        if self.filters.is_empty() {
+            return None;
+        }
+        let keys = self.filters.iter().map(|filter| filter.key.as_deref());
+        keys.collect()
+    }
+}
+
+/// Events that are sent together.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) bytes: Bytes,
+    pub(super) events: u32,
+    /// How far a client is that has it.
+    pub(super) progress: Rc<[i64]>,
+    /// Followers that have not taken it.
+    left: usize,
+}
+
+/// A selection with its followers.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) selection: Selection,
+    /// All of its subscribers, those who catch up, too.
+    pub(super) subscribers: usize,
+    pub(super) followers: BTreeSet<SubscriberId>,
+    blocks: VecDeque<Block>,
+    /// The number of the first block in `blocks`.
+    first: u64,
+    bytes: usize,
+    /// The block that is being written.
+    open: Vec<u8>,
+    open_events: u32,
+    /// A block was sealed since the followers were last woken.
+    pub(super) has_news: bool,
+}
+
+impl Channel {
+    pub(super) fn new(selection: Selection) -> Self {
+        Self {
+            selection,
+            subscribers: 0,
+            followers: BTreeSet::new(),
+            blocks: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            open: Vec::new(),
+            open_events: 0,
+            has_news: false,
+        }
+    }
+
+    /// The number that the next block will have.
+    pub(super) fn next_number(&self) -> u64 {
+        self.first + self.blocks.len() as u64
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends an event; says whether the block is full.
+    pub(super) fn push(&mut self, progress: &str, record: &EventRecord<'_>) -> bool {
+        self.selection.form.write(&mut self.open, progress, record);
+        self.open_events += 1;
+        self.open.len() >= BLOCK_BYTES
+    }
+
+    /// Appends what is no event.
+    pub(super) fn push_comment(&mut self, comment: &[u8]) {
+        self.open.extend_from_slice(comment);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Ends the block that is being written; holds at most `bytes_max` afterwards, but always this block.
+    pub(super) fn seal(&mut self, progress: &Rc<[i64]>, bytes_max: usize) {
+        if self.followers.is_empty() {
+            self.open.clear();
+            self.open_events = 0;
+        }
+        if self.open.is_empty() {
+            return;
+        }
+        let bytes = Bytes::copy_from_slice(&self.open);
+        self.open.clear();
+        // What one long event needed is not kept for ever.
+        self.open.shrink_to(BLOCK_BYTES);
+        self.bytes += bytes.len();
+        self.blocks.push_back(Block {
+            bytes,
+            events: std::mem::take(&mut self.open_events),
+            progress: progress.clone(),
+            left: self.followers.len(),
+        });
+        self.has_news = true;
+        while self.bytes > bytes_max && self.blocks.len() > 1 {
+            self.drop_front();
+        }
+    }
+
+    /// The block with this number, for one who takes it; `None`: it is not there, no longer or not yet.
+    pub(super) fn take(&mut self, number: u64) -> Option<(Bytes, u32, Rc<[i64]>)> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        let block = self.blocks.get_mut(index)?;
+        block.left = block.left.saturating_sub(1);
+        let taken = (block.bytes.clone(), block.events, block.progress.clone());
+        self.drop_taken();
+        Some(taken)
+    }
+
+    /// Whether a follower that waits for this block has lagged too far behind.
+    pub(super) fn has_lost(&self, number: u64) -> bool {
+        number < self.first
+    }
+
+    /// A follower that would have taken this block next does not any more.
+    pub(super) fn leave(&mut self, id: SubscriberId, next: u64) {
+        if !self.followers.remove(&id) {
+            return;
+        }
+        let untaken = next.saturating_sub(self.first);
+        let untaken = usize::try_from(untaken).unwrap_or(usize::MAX);
+        for block in self.blocks.iter_mut().skip(untaken) {
+            block.left = block.left.saturating_sub(1);
+        }
+        self.drop_taken();
+    }
+
+    fn drop_taken(&mut self) {
+        while self.blocks.front().is_some_and(|block| block.left == 0) {
+            self.drop_front();
+        }
+    }
+
+    fn drop_front(&mut self) {
+        if let Some(block) = self.blocks.pop_front() {
+            self.bytes -= block.bytes.len();
+            self.first += 1;
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! A topic as streams of events, on one core: the records of all partitions in one order, each encoded once for all who follow the same selection of them.
+//!
+//! ```text
+//!  views of the partitions ─ advance ─▶ one order ─▶ channel (all records)      ─ blocks ─▶ followers
+//!            │                                   ├─▶ channel (key = a)          ─ blocks ─▶ followers
+//!            │                                   └─▶ channel (key = b, tag = c) ─ blocks ─▶ followers
+//!            └─ each subscriber that is behind reads for itself, with ids of its own, until it stands where the order does: then it follows
+//! ```
+//! Sans-IO: it is told when the views have changed, and says whom to wake. A *position* is the next offset to give of a partition; the positions of all partitions are
+//! a progress, which event ids carry. Rule: whoever has a progress has been given everything before it, once, or was told of the gap.
+
+mod catch_up;
+mod channel;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::kafka::cache::{PartitionView, Superseded};
+use crate::mapping::http_kafka::fetch::CachedTopic;
+use crate::mapping::progress::Progress;
+use crate::mapping::sse_kafka::event::{EventRecord, GAP};
+use catch_up::CatchUp;
+pub use catch_up::{ColdEvent, ColdPiece};
+use channel::Channel;
+pub use channel::{CHANNEL_BYTES_MAX, FEED_BYTES_MAX, Selection};
+
+/// Where Kafka's "earliest" stands in a progress: nothing of the partition has been given.
+const EARLIEST: i64 = -2;
+
+/// Names a subscriber of a feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriberId(u64);
+
+type ChannelId = u64;
+
+/// What there is for a subscriber.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Nothing now; it is woken when there may be.
+    Nothing,
+    /// Events, or comments between them.
+    Events {
+        /// Whole events.
+        bytes: Bytes,
+        /// How many.
+        count: u32,
+    },
+    /// Records were looked at and none was wanted; there are more to look at.
+    LookOn,
+    /// What comes next is in Kafka alone: read it and call [`Feed::handle_cold`].
+    Cold(ColdRange),
+    /// It is ahead of what was read here: find out where the partitions end and call [`Feed::handle_ends`].
+    AskEnds,
+}
+
+/// A part of a partition that is not cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ColdRange {
+    /// The partition.
+    pub partition: usize,
+    /// The first offset that is wanted.
+    pub from: i64,
+    /// One past the last.
+    pub until: i64,
+}
+
+/// How far [`Feed::advance`] came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advanced {
+    /// All that has been read is in order.
+    All,
+    /// There is more: call again soon.
+    More,
+}
+
+/// What the subscribers have met with, ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedFigures {
+    /// Records that were gone before a subscriber got to them: how often that was said.
+    pub gaps: u64,
+    /// Followers that were too slow and read on by themselves.
+    pub lagged: u64,
+}
+
+enum State {
+    CatchingUp(Box<CatchUp>),
+    Following {
+        /// The block that comes next.
+        next: u64,
+        /// How far it is.
+        progress: Rc<[i64]>,
+    },
+}
+
+struct Subscriber {
+    channel: ChannelId,
+    state: State,
+}
+
+/// A topic as streams of events.
+#[derive(Default)]
+pub struct Feed {
+    /// Where the order stands; `None`: the partition is not read far enough to begin.
+    positions: Vec<Option<i64>>,
+    /// Partitions that were there when the feed began. Later ones are given from their start.
+    partitions_at_start: Option<usize>,
+    channels: BTreeMap<ChannelId, Channel>,
+    by_selection: HashMap<Selection, ChannelId>,
+    /// Channels that want records of certain keys alone, under each of them.
+    by_key: HashMap<Vec<u8>, Vec<ChannelId>>,
+    /// The other channels.
+    unkeyed: BTreeSet<ChannelId>,
+    subscribers: HashMap<SubscriberId, Subscriber>,
+    catching_up: BTreeSet<SubscriberId>,
+    next_id: u64,
+    /// The partition to go on with first.
+    turn: usize,
+    /// Bytes of all blocks.
+    bytes: usize,
+    figures: FeedFigures,
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Feed")
+            .field("positions", &self.positions)
+            .field("channels", &self.channels.len())
+            .field("subscribers", &self.subscribers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Feed {
+    /// Adds a subscriber that goes on after `resume`, or begins with all that there is.
+    pub fn subscribe(&mut self, selection: Selection, resume: Option<&Progress>) -> SubscriberId {
+        let id = SubscriberId(self.fresh_id());
+        let channel = self.channel(selection);
+        if let Some(channel) = self.channels.get_mut(&channel) {
+            channel.subscribers += 1;
+        }
+        let state = State::CatchingUp(Box::new(CatchUp::resuming(resume)));
+        self.subscribers.insert(id, Subscriber { channel, state });
+        self.catching_up.insert(id);
+        id
+    }
+
+    /// Takes a subscriber out.
+    pub fn unsubscribe(&mut self, id: SubscriberId) {
+        let Some(subscriber) = self.subscribers.remove(&id) else {
+            return;
+        };
+        self.catching_up.remove(&id);
+        let Some(channel) = self.channels.get_mut(&subscriber.channel) else {
+            return;
+        };
+        channel.subscribers -= 1;
+        if let State::Following { next, .. } = subscriber.state {
+            let before = channel.bytes();
+            channel.leave(id, next);
+            self.bytes -= before - channel.bytes();
+        }
+        if channel.subscribers == 0 {
+            self.close_channel(subscriber.channel);
+        }
+    }
+
+    /// Subscribers that there are.
+    pub fn subscriber_count(&self) -> usize {
+        self.subscribers.len()
+    }
+
+    /// Subscribers that follow.
+    pub fn follower_count(&self) -> usize {
+        self.subscribers.len() - self.catching_up.len()
+    }
+
+    /// What its subscribers have met with.
+    pub const fn figures(&self) -> FeedFigures {
+        self.figures
+    }
+
+    /// The selection of a subscriber.
+    pub fn selection(&self, id: SubscriberId) -> Option<&Selection> {
+        let channel = self.subscribers.get(&id)?.channel;
+        Some(&self.channels.get(&channel)?.selection)
+    }
+
+    /// Goes on as far as the partitions have been read, over `records_max` records at most, and tells `wake` whom there may be something for.
+    pub fn advance(
+        &mut self,
+        topic: &impl CachedTopic,
+        mut records_max: usize,
+        mut wake: impl FnMut(SubscriberId),
+    ) -> Advanced {
+        let before = self.positions.clone();
+        let at_start = *self
+            .partitions_at_start
+            .get_or_insert(topic.partition_count());
+        self.positions.resize(topic.partition_count(), None);
+        let mut advanced = Advanced::All;
+        let count = self.positions.len();
+        for step in 0..count {
+            let partition = (self.turn + step) % count;
+            let step = topic.with_view(partition, |view| {
+                self.advance_partition(partition, partition < at_start, view, &mut records_max)
+            });
+            if step == Some(Advanced::More) {
+                advanced = Advanced::More;
+            }
+        }
+        // Another first the next time, or one that never ends would be all there is.
+        self.turn = (self.turn + 1) % count.max(1);
+        self.seal();
+        for channel in self.channels.values_mut() {
+            if std::mem::take(&mut channel.has_news) {
+                channel.followers.iter().copied().for_each(&mut wake);
+            }
+        }
+        if self.positions != before {
+            self.catching_up.iter().copied().for_each(&mut wake);
+        }
+        advanced
+    }
+
+    /// What there is for a subscriber, `room` bytes or a little more.
+    pub fn take(&mut self, id: SubscriberId, topic: &impl CachedTopic, room: usize) -> Taken {
+        let Some(subscriber) = self.subscribers.get_mut(&id) else {
+            return Taken::Nothing;
+        };
+        let Some(channel) = self.channels.get_mut(&subscriber.channel) else {
+            return Taken::Nothing;
+        };
+        if let State::Following { next, progress } = &mut subscriber.state {
+            let held = channel.bytes();
+            if let Some((bytes, count, after)) = channel.take(*next) {
+                self.bytes -= held - channel.bytes();
+                *next += 1;
+                *progress = after;
+                return Taken::Events { bytes, count };
+            }
+            if !channel.has_lost(*next) {
+                return Taken::Nothing;
+            }
+            let behind = CatchUp::after(progress);
+            channel.leave(id, *next);
+            subscriber.state = State::CatchingUp(Box::new(behind));
+            self.catching_up.insert(id);
+            self.figures.lagged += 1;
+        }
+        let State::CatchingUp(behind) = &mut subscriber.state else {
+            return Taken::Nothing;
+        };
+        let gaps = behind.gaps();
+        let taken = behind.take(topic, &self.positions, &channel.selection, room);
+        self.figures.gaps += behind.gaps() - gaps;
+        if taken == Taken::Nothing
+            && let Some(progress) = behind.has_arrived(&self.positions)
+        {
+            channel.followers.insert(id);
+            subscriber.state = State::Following {
+                next: channel.next_number(),
+                progress,
+            };
+            self.catching_up.remove(&id);
+        }
+        taken
+    }
+
+    /// What was asked for by [`Taken::Cold`] has been read.
+    pub fn handle_cold(&mut self, id: SubscriberId, piece: &ColdPiece) -> Taken {
+        let Some(subscriber) = self.subscribers.get_mut(&id) else {
+            return Taken::Nothing;
+        };
+        let channel = self.channels.get(&subscriber.channel);
+        match (&mut subscriber.state, channel) {
+            (State::CatchingUp(behind), Some(channel)) => {
+                behind.handle_cold(piece, channel.selection.form)
+            }
+            _ => Taken::Nothing,
+        }
+    }
+
+    /// Where the partitions end, as asked for by [`Taken::AskEnds`].
+    pub fn handle_ends(&mut self, id: SubscriberId, ends: &[i64]) {
+        if let Some(subscriber) = self.subscribers.get_mut(&id)
+            && let State::CatchingUp(behind) = &mut subscriber.state
+        {
+            behind.handle_ends(ends);
+        }
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn channel(&mut self, selection: Selection) -> ChannelId {
+        if let Some(known) = self.by_selection.get(&selection) {
+            return *known;
+        }
+        let id = self.fresh_id();
+        match selection.keys() {
+            None => {
+                self.unkeyed.insert(id);
+            }
+            Some(mut keys) => {
+                keys.sort_unstable();
+                keys.dedup();
+                for key in keys {
+                    self.by_key.entry(key.to_vec()).or_default().push(id);
+                }
+            }
+        }
+        self.by_selection.insert(selection.clone(), id);
+        self.channels.insert(id, Channel::new(selection));
+        id
+    }
+
+    fn close_channel(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.remove(&id) else {
+            return;
+        };
+        self.bytes -= channel.bytes();
+        self.by_selection.remove(&channel.selection);
+        self.unkeyed.remove(&id);
+        for key in channel.selection.keys().unwrap_or_default() {
+            if let Some(channels) = self.by_key.get_mut(key) {
+                channels.retain(|other| *other != id);
+                if channels.is_empty() {
+                    self.by_key.remove(key);
+                }
+            }
+        }
+    }
+
+    fn advance_partition(
+        &mut self,
+        partition: usize,
+        was_there: bool,
+        view: &PartitionView,
+        records_max: &mut usize,
+    ) -> Advanced {
+        let Some(mut position) = self.positions[partition] else {
+            // Until then a compacted topic would be given with all its history instead of the newest of each key.
+            if view.is_ready() || !view.policy().compact {
+                let next = view.next_offset();
+                let start = if was_there {
+                    next
+                } else {
+                    view.log_start_offset()
+                };
+                self.positions[partition] = Some(start);
+            }
+            return Advanced::All;
+        };
+        if view.next_offset() < position {
+            // Another log than before: whoever followed the old one is told.
+            position = view.log_start_offset();
+            self.figures.gaps += 1;
+            for channel in self.channels.values_mut() {
+                channel.push_comment(GAP);
+            }
+            for subscriber in self.subscribers.values_mut() {
+                if let State::CatchingUp(behind) = &mut subscriber.state {
+                    behind.forget_ends();
+                }
+            }
+        }
+        if position < view.evicted_below() && position < view.next_offset() {
+            // Let go of before it was given on: all read for themselves, from Kafka what has to be.
+            self.positions[partition] = Some(view.next_offset());
+            self.scatter();
+            return Advanced::All;
+        }
+        for record in view.scan(position, Superseded::Include) {
+            if *records_max == 0 {
+                self.positions[partition] = Some(position);
+                return Advanced::More;
+            }
+            *records_max -= 1;
+            position = record.offset() + 1;
+            self.positions[partition] = Some(position);
+            if let Some(record) = record.view() {
+                let event = EventRecord::of(&record);
+                self.give(&event, &record.headers);
+            }
+        }
+        self.positions[partition] = Some(view.next_offset());
+        Advanced::All
+    }
+
+    /// Gives a record to the channels that want it.
+    fn give<'a>(
+        &mut self,
+        event: &EventRecord<'_>,
+        headers: &(impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone),
+    ) {
+        let keyed = event.key.and_then(|key| self.by_key.get(key));
+        let candidates = keyed.into_iter().flatten().chain(&self.unkeyed);
+        let (mut text, mut after) = (None, None);
+        for id in candidates {
+            let Some(channel) = self.channels.get_mut(id) else {
+                continue;
+            };
+            if channel.followers.is_empty() || !channel.selection.matches(event.key, headers) {
+                continue;
+            }
+            let text = text.get_or_insert_with(|| {
+                progress_text(
+                    self.positions
+                        .iter()
+                        .map(|position| position.unwrap_or(EARLIEST)),
+                )
+            });
+            if channel.push(text, event) {
+                let after = after.get_or_insert_with(|| snapshot(&self.positions));
+                seal_one(channel, after, &mut self.bytes);
+            }
+        }
+    }
+
+    /// Ends all blocks that are being written.
+    fn seal(&mut self) {
+        let mut progress = None;
+        for channel in self.channels.values_mut() {
+            if channel.is_open() {
+                let progress = progress.get_or_insert_with(|| snapshot(&self.positions));
+                seal_one(channel, progress, &mut self.bytes);
+            }
+        }
+    }
+
+    /// All followers read for themselves from where they are.
+    fn scatter(&mut self) {
+        for (id, subscriber) in &mut self.subscribers {
+            if let State::Following { next, progress } = &subscriber.state {
+                let behind = CatchUp::after(progress);
+                if let Some(channel) = self.channels.get_mut(&subscriber.channel) {
+                    let held = channel.bytes();
+                    channel.leave(*id, *next);
+                    self.bytes -= held - channel.bytes();
+                }
+                subscriber.state = State::CatchingUp(Box::new(behind));
+                self.catching_up.insert(*id);
+                self.figures.lagged += 1;
+            }
+        }
+    }
+}
+
+fn seal_one(channel: &mut Channel, progress: &Rc<[i64]>, bytes: &mut usize) {
+    let bytes_max = if *bytes > FEED_BYTES_MAX {
+        channel::BLOCK_BYTES
+    } else {
+        CHANNEL_BYTES_MAX
+    };
+    *bytes -= channel.bytes();
+    channel.seal(progress, bytes_max);
+    *bytes += channel.bytes();
+}
+
+fn snapshot(positions: &[Option<i64>]) -> Rc<[i64]> {
+    let positions = positions.iter();
+    positions
+        .map(|position| position.unwrap_or(EARLIEST))
+        .collect()
+}
+
+/// The text of positions. Nothing before offset 0 is "earliest", which is how Zilla writes a partition of which nothing was given.
+fn progress_text(positions: impl Iterator<Item = i64>) -> String {
+    let positions = (0..).zip(positions);
+    let progress: Progress = positions
+        .map(|(partition, position)| (partition, if position == 0 { EARLIEST } else { position }))
+        .collect();
+    progress.encode()
+}

@@ -1,0 +1,212 @@
+//! The feeds of a core: one for each topic that somebody follows, with a task that moves it on. The shell around [`Feed`].
+//!
+//! Blocks go out at once while little happens. When many follow, one round of writes takes its time, and the next block is not begun before that has passed: the
+//! records that come meanwhile share it. Rule: a feed lives as long as it has subscribers.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::exchange::feed::{
+    Advanced, ColdPiece, Feed, FeedFigures, Selection, SubscriberId, Taken,
+};
+use crate::kafka::topics::{Interest, TopicReader, Topics};
+use crate::mapping::progress::Progress;
+use crate::observe::CoreWatch;
+use crate::runtime::notify::Notify;
+use crate::runtime::{self};
+
+/// Event streams of one core; beyond, 503.
+const STREAMS_MAX: usize = 100_000;
+/// Records put in order before others get their turn.
+const RECORDS_PER_TURN: usize = 4_096;
+/// What one write to a socket costs, about: so long the next block waits for each follower that gets this one.
+const WRITE_COST: Duration = Duration::from_micros(5);
+/// The longest that a block waits for the one before it.
+const TICK_MAX: Duration = Duration::from_millis(20);
+
+/// The feeds of one core.
+#[derive(Debug)]
+pub(super) struct Feeds {
+    open: RefCell<HashMap<(usize, Arc<str>), Rc<TopicFeed>>>,
+    streams: Cell<usize>,
+    watch: Rc<CoreWatch>,
+}
+
+/// The feed of a topic.
+struct TopicFeed {
+    topics: Topics,
+    reader: Rc<TopicReader>,
+    feed: RefCell<Feed>,
+    notifies: RefCell<HashMap<SubscriberId, Rc<Notify>>>,
+    changed: Rc<Notify>,
+    is_over: Cell<bool>,
+}
+
+impl std::fmt::Debug for TopicFeed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("TopicFeed")
+            .field("topic", self.reader.name())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Feeds {
+    pub(super) fn new(watch: Rc<CoreWatch>) -> Rc<Self> {
+        Rc::new(Self {
+            open: RefCell::default(),
+            streams: Cell::new(0),
+            watch,
+        })
+    }
+
+    /// Subscribes to a topic; `None` when too many streams are open, or too many topics.
+    pub(super) fn subscribe(
+        self: &Rc<Self>,
+        (cluster, topics): (usize, &Topics),
+        topic: &str,
+        (selection, resume): (Selection, Option<&Progress>),
+        notify: &Rc<Notify>,
+        now: Instant,
+    ) -> Option<Subscription> {
+        if self.streams.get() >= STREAMS_MAX {
+            return None;
+        }
+        let reader = topics.reader(topic, now)?;
+        let key = (cluster, reader.name().clone());
+        let feed = self
+            .open
+            .borrow_mut()
+            .entry(key.clone())
+            .or_insert_with(|| TopicFeed::start(topics, &reader, &self.watch))
+            .clone();
+        let id = feed.feed.borrow_mut().subscribe(selection, resume);
+        feed.notifies.borrow_mut().insert(id, notify.clone());
+        self.streams.set(self.streams.get() + 1);
+        self.watch.metrics.sse_streams.add(1);
+        feed.changed.notify();
+        Some(Subscription {
+            feeds: self.clone(),
+            key,
+            feed,
+            id,
+        })
+    }
+}
+
+impl TopicFeed {
+    fn start(topics: &Topics, reader: &Rc<TopicReader>, watch: &Rc<CoreWatch>) -> Rc<Self> {
+        let feed = Rc::new(Self {
+            topics: topics.clone(),
+            reader: reader.clone(),
+            feed: RefCell::default(),
+            notifies: RefCell::default(),
+            changed: Rc::new(Notify::default()),
+            is_over: Cell::new(false),
+        });
+        runtime::spawn(run(feed.clone(), watch.clone()));
+        feed
+    }
+
+    /// Moves the order on; says how many are woken, and whether there is more.
+    fn advance(&self) -> (usize, Advanced) {
+        let mut woken = 0;
+        let view = self.topics.cached(&self.reader);
+        let notifies = self.notifies.borrow();
+        let advanced = self
+            .feed
+            .borrow_mut()
+            .advance(&view, RECORDS_PER_TURN, |id| {
+                woken += 1;
+                if let Some(notify) = notifies.get(&id) {
+                    notify.notify();
+                }
+            });
+        (woken, advanced)
+    }
+}
+
+async fn run(feed: Rc<TopicFeed>, watch: Rc<CoreWatch>) {
+    let waiting = feed.reader.wait(Interest::All, &feed.changed);
+    let mut next_at = Instant::ZERO;
+    let mut told = FeedFigures::default();
+    while !feed.is_over.get() {
+        feed.changed.notified().await;
+        let early = next_at.saturating_duration_since(runtime::now());
+        if !early.is_zero() {
+            runtime::sleep(early).await;
+        }
+        loop {
+            let began = runtime::now();
+            let (woken, advanced) = feed.advance();
+            let cost = WRITE_COST * u32::try_from(woken).unwrap_or(u32::MAX);
+            next_at = began + cost.min(TICK_MAX);
+            let figures = feed.feed.borrow().figures();
+            watch.metrics.sse_gaps.add(figures.gaps - told.gaps);
+            watch.metrics.sse_lagged.add(figures.lagged - told.lagged);
+            told = figures;
+            if advanced == Advanced::All || feed.is_over.get() {
+                break;
+            }
+            runtime::yield_now().await;
+        }
+    }
+    drop(waiting);
+}
+
+/// A place among those who follow a topic, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    feeds: Rc<Feeds>,
+    key: (usize, Arc<str>),
+    feed: Rc<TopicFeed>,
+    id: SubscriberId,
+}
+
+impl Subscription {
+    /// What there is for it, `room` bytes or a little more.
+    pub(super) fn take(&self, room: usize) -> Taken {
+        let view = self.feed.topics.cached(&self.feed.reader);
+        self.feed.feed.borrow_mut().take(self.id, &view, room)
+    }
+
+    /// What was in Kafka alone is read.
+    pub(super) fn handle_cold(&self, piece: &ColdPiece) -> Taken {
+        self.feed.feed.borrow_mut().handle_cold(self.id, piece)
+    }
+
+    /// Where the partitions end.
+    pub(super) fn handle_ends(&self, ends: &[i64]) {
+        self.feed.feed.borrow_mut().handle_ends(self.id, ends);
+    }
+
+    /// Which records it wants.
+    pub(super) fn selection(&self) -> Selection {
+        let feed = self.feed.feed.borrow();
+        feed.selection(self.id).cloned().unwrap_or_default()
+    }
+
+    /// The topic as this core reads it.
+    pub(super) fn topic(&self) -> (&Topics, &Rc<TopicReader>) {
+        (&self.feed.topics, &self.feed.reader)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.feed.notifies.borrow_mut().remove(&self.id);
+        let mut feed = self.feed.feed.borrow_mut();
+        feed.unsubscribe(self.id);
+        self.feeds.streams.set(self.feeds.streams.get() - 1);
+        self.feeds.watch.metrics.sse_streams.subtract(1);
+        if feed.subscriber_count() == 0 {
+            self.feed.is_over.set(true);
+            self.feeds.open.borrow_mut().remove(&self.key);
+            self.feed.changed.notify();
+        }
+    }
+}

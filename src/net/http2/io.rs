@@ -1,0 +1,132 @@
+//! The socket as the `h2` crate reads and writes it: tokio's traits over ours, with an eye on floods and on a client that takes nothing.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use futures_lite::{AsyncRead, AsyncWrite};
+use tokio::io::ReadBuf;
+
+use crate::clock::Instant;
+use crate::http::h2::flood::FloodMeter;
+use crate::runtime;
+
+/// What the connection's task sees of the socket.
+#[derive(Debug)]
+pub(super) struct Watched {
+    flood: RefCell<FloodMeter>,
+    /// The client sends what brings nothing, without end.
+    pub(super) is_flooded: Cell<bool>,
+    /// Since when the socket takes no byte of those that wait.
+    pub(super) blocked_since: Cell<Option<Instant>>,
+    /// When a byte last came.
+    pub(super) heard_at: Cell<Instant>,
+    /// Bytes moved and not yet counted: in, out.
+    moved: Cell<(usize, usize)>,
+}
+
+impl Watched {
+    pub(super) fn new(now: Instant) -> Rc<Self> {
+        Rc::new(Self {
+            flood: RefCell::new(FloodMeter::new(now)),
+            is_flooded: Cell::new(false),
+            blocked_since: Cell::new(None),
+            heard_at: Cell::new(now),
+            moved: Cell::new((0, 0)),
+        })
+    }
+
+    /// Bytes moved since the last call: in, out.
+    pub(super) fn take_moved(&self) -> (usize, usize) {
+        self.moved.take()
+    }
+}
+
+/// A socket, before it what was read of it already.
+pub(super) struct Io<S> {
+    stream: S,
+    first: Bytes,
+    watched: Rc<Watched>,
+}
+
+impl<S> Io<S> {
+    pub(super) const fn new(stream: S, first: Bytes, watched: Rc<Watched>) -> Self {
+        Self {
+            stream,
+            first,
+            watched,
+        }
+    }
+
+    fn handle_read(&self, bytes: &[u8]) {
+        let now = runtime::now();
+        let watched = &self.watched;
+        watched.heard_at.set(now);
+        let (received, sent) = watched.moved.get();
+        watched.moved.set((received + bytes.len(), sent));
+        if watched.flood.borrow_mut().handle_input(bytes, now).is_err() {
+            watched.is_flooded.set(true);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> tokio::io::AsyncRead for Io<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.watched.is_flooded.get() {
+            // Nothing more is taken from it; the connection's task is about to close it.
+            return Poll::Pending;
+        }
+        if self.first.has_remaining() {
+            let count = self.first.len().min(buffer.remaining());
+            let piece = self.first.split_to(count);
+            buffer.put_slice(&piece);
+            self.handle_read(&piece);
+            return Poll::Ready(Ok(()));
+        }
+        let room = buffer.initialize_unfilled();
+        let count = ready!(Pin::new(&mut self.stream).poll_read(context, room))?;
+        buffer.advance(count);
+        let filled = buffer.filled();
+        self.handle_read(&filled[filled.len() - count..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> tokio::io::AsyncWrite for Io<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let watched = &self.watched;
+        match &written {
+            Poll::Pending if watched.blocked_since.get().is_none() => {
+                watched.blocked_since.set(Some(runtime::now()));
+            }
+            Poll::Ready(Ok(count)) => {
+                watched.blocked_since.set(None);
+                watched.flood.borrow_mut().handle_sent(*count);
+                let (received, sent) = watched.moved.get();
+                watched.moved.set((received, sent + count));
+            }
+            Poll::Pending | Poll::Ready(Err(_)) => {}
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(context)
+    }
+}
