@@ -70,7 +70,7 @@ guarded_route!(
     SseKafkaRoute
 );
 
-/// The first route that `matches` and lets the request pass.
+/// The first route that `take`s the request and lets the request pass.
 ///
 /// # Errors
 ///
@@ -79,11 +79,11 @@ pub(super) fn select<'r, R: GuardedRoute, M>(
     routes: &'r [R],
     request: Request<'_>,
     access: &dyn Access,
-    matches: impl Fn(&'r R) -> Option<M>,
+    take: impl Fn(&'r R) -> Option<M>,
 ) -> Result<(&'r R, M), RequestError> {
     let mut is_barred = false;
     for route in routes {
-        let Some(matched) = matches(route) else {
+        let Some(matched) = take(route) else {
             continue;
         };
         let guarded = route.guarded();

@@ -90,8 +90,8 @@ async fn serve_http<S: futures_lite::AsyncRead + futures_lite::AsyncWrite + Unpi
     }
     let may_be_http2 = speaks == HttpVersions::Both;
     let limits = server.limits.clone();
-    let served = http1::serve(stream, door, client, limits, entry, may_be_http2).await;
-    if let Served::Http2(stream, first, door, entry) = served {
+    let outcome = http1::serve(stream, door, client, limits, entry, may_be_http2).await;
+    if let Served::Http2(stream, first, door, entry) = outcome {
         http2::serve(stream, first, door, client, entry).await;
     }
 }

@@ -164,7 +164,7 @@ impl Door {
             };
             let resolved = self
                 .resolve(&head, whole, &pass)
-                .map_err(|error| problem(&error))?;
+                .map_err(|error| Box::new(problem(&error)))?;
             if let Some(route) = resolved.route() {
                 meter.set_route(route);
             }
@@ -209,14 +209,14 @@ impl Door {
     ) -> Result<(), Box<Answer>> {
         match cors::decide(&self.server.plan.access_control, head) {
             Decision::Allowed(grant) => pass.grant = Some((self.server.clone(), grant)),
-            Decision::Refused => return Err(problem(&RequestError::Origin)),
-            Decision::Preflight(head) => return Err(empty(head)),
+            Decision::Refused => return Err(Box::new(problem(&RequestError::Origin))),
+            Decision::Preflight(head) => return Err(Box::new(empty(head))),
         }
         self.identify(head, pass);
         let has_no_body = matches!(body, RequestBody::Full(bytes) if bytes.is_empty());
         if has_no_body && is_challenge_response(head) {
             // Whom it renews, it has renewed; it is told nothing (Zilla).
-            return Err(empty(ResponseHead::new(204)));
+            return Err(Box::new(empty(ResponseHead::new(204))));
         }
         Ok(())
     }
@@ -314,12 +314,12 @@ impl Access for Asker<'_> {
 }
 
 /// The answer that tells of an error.
-pub(super) fn problem(error: &RequestError) -> Box<Answer> {
+pub(super) fn problem(error: &RequestError) -> Answer {
     let (head, body) = error.problem().into_response();
-    Box::new(Answer { head, body })
+    Answer { head, body }
 }
 
-fn empty(head: ResponseHead) -> Box<Answer> {
+const fn empty(head: ResponseHead) -> Answer {
     let body = Body::Empty;
-    Box::new(Answer { head, body })
+    Answer { head, body }
 }

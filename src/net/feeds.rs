@@ -28,10 +28,13 @@ const WRITE_COST: Duration = Duration::from_micros(5);
 /// The longest that a block waits for the one before it.
 const TICK_MAX: Duration = Duration::from_millis(20);
 
+/// A cluster of the plan and a topic.
+type FeedKey = (usize, Arc<str>);
+
 /// The feeds of one core.
 #[derive(Debug)]
 pub(super) struct Feeds {
-    open: RefCell<HashMap<(usize, Arc<str>), Rc<TopicFeed>>>,
+    open: RefCell<HashMap<FeedKey, Rc<TopicFeed>>>,
     streams: Cell<usize>,
     watch: Rc<CoreWatch>,
 }
@@ -162,7 +165,7 @@ async fn run(feed: Rc<TopicFeed>, watch: Rc<CoreWatch>) {
 #[derive(Debug)]
 pub(super) struct Subscription {
     feeds: Rc<Feeds>,
-    key: (usize, Arc<str>),
+    key: FeedKey,
     feed: Rc<TopicFeed>,
     id: SubscriberId,
 }

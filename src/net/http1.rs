@@ -367,7 +367,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shell<S> {
     fn refuse(&mut self, id: ExchangeId, error: &RequestError, now: Instant) {
         let index = self.exchanges.iter().position(|open| open.id == id);
         if let Some(open) = index.and_then(|index| self.exchanges.remove(index)) {
-            self.respond(id, *problem(error), &open.pass, open.meter, now);
+            self.respond(id, problem(error), &open.pass, open.meter, now);
         }
     }
 

@@ -35,7 +35,7 @@ pub(in crate::net) struct Echo {
 }
 
 impl Echo {
-    pub(super) fn new(request: RequestHead) -> Self {
+    pub(super) fn new(request: &RequestHead) -> Self {
         let mut head = ResponseHead::new(200);
         for (name, value) in request.headers().iter() {
             if !NOT_ECHOED.contains(&name) && !SECRET.contains(&name) {

@@ -43,15 +43,26 @@ enum State {
     Over,
 }
 
+/// What a stream owes its client besides events. A challenge may take the place of the greeting: it matters more than when to come back.
+#[derive(Clone, Copy, Default)]
+enum Owed {
+    #[default]
+    Nothing,
+    /// When to come back.
+    Greeting,
+    /// That it needs new credentials.
+    Challenge,
+}
+
 /// A stream of events.
 pub(in crate::net) struct Events {
     request: EventsRequest,
     state: State,
     /// When the stream has been silent for too long.
     silent_at: Instant,
-    has_greeted: bool,
+    /// What is to be written before the next event.
+    owed: Owed,
     may_have_more: bool,
-    owes_challenge: bool,
     is_draining: bool,
 }
 
@@ -61,9 +72,8 @@ impl Events {
             request,
             state: State::New,
             silent_at: now,
-            has_greeted: false,
+            owed: Owed::Greeting,
             may_have_more: true,
-            owes_challenge: false,
             is_draining: false,
         }
     }
@@ -78,7 +88,7 @@ impl Events {
 
     /// Asks the client for new credentials as soon as there is room.
     pub(super) const fn challenge(&mut self) {
-        self.owes_challenge = true;
+        self.owed = Owed::Challenge;
     }
 
     pub(super) fn poll_timeout(&self) -> Instant {
@@ -100,12 +110,15 @@ impl Events {
         if turn.room == 0 {
             return Step::Pending;
         }
-        if !std::mem::replace(&mut self.has_greeted, true) {
-            let retry = event::retry(self.request.retry.as_millis());
-            return self.say(Bytes::from(retry), turn.now);
-        }
-        if std::mem::take(&mut self.owes_challenge) {
-            return self.say(Bytes::from_static(event::CHALLENGE), turn.now);
+        match std::mem::take(&mut self.owed) {
+            Owed::Nothing => {}
+            Owed::Greeting => {
+                let retry = event::retry(self.request.retry.as_millis());
+                return self.say(Bytes::from(retry), turn.now);
+            }
+            Owed::Challenge => {
+                return self.say(Bytes::from_static(event::CHALLENGE), turn.now);
+            }
         }
         match self.next(&mut turn) {
             Taken::Events { bytes, count } => {
@@ -160,7 +173,6 @@ impl Events {
     fn next(&mut self, turn: &mut Turn<'_, '_>) -> Taken {
         loop {
             let taken = match &mut self.state {
-                State::Open(subscription) => subscription.take(turn.room),
                 State::Cold(subscription, read) => match read.as_mut().poll(turn.context) {
                     Poll::Pending => return Taken::Nothing,
                     Poll::Ready(Ok(piece)) => subscription.handle_cold(&piece),
@@ -170,7 +182,9 @@ impl Events {
                     }
                 },
                 State::Paused(_, until) if turn.now < *until => return Taken::Nothing,
-                State::Paused(subscription, _) => subscription.take(turn.room),
+                State::Open(subscription) | State::Paused(subscription, _) => {
+                    subscription.take(turn.room)
+                }
                 State::Asking(subscription, ticket) => {
                     let (topics, reader) = subscription.topic();
                     let count = reader.partition_count();

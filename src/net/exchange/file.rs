@@ -6,12 +6,12 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::{Step, Turn};
+use super::Step;
 use crate::error::RequestError;
 use crate::http::ResponseHead;
 use crate::mapping::files::{FileFacts, FileRequest};
@@ -62,16 +62,16 @@ impl FileExchange {
         self.may_have_more
     }
 
-    pub(super) fn poll(&mut self, turn: Turn<'_, '_>) -> Step {
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, room: usize) -> Step {
         self.may_have_more = false;
         match &mut self.state {
-            State::Opening(work) => match work.as_mut().poll(turn.context) {
+            State::Opening(work) => match work.as_mut().poll(context) {
                 Poll::Pending => Step::Pending,
                 Poll::Ready(Ok(opened)) => self.begin(opened),
                 // Not there, or not for us: the client need not know which.
                 Poll::Ready(Err(_)) => Step::Fail(RequestError::NotFound),
             },
-            State::Reading { work: None, .. } if turn.room == 0 => Step::Pending,
+            State::Reading { work: None, .. } if room == 0 => Step::Pending,
             State::Reading {
                 file,
                 at,
@@ -82,7 +82,7 @@ impl FileExchange {
                 let reading = work.get_or_insert_with(|| {
                     Box::pin(runtime::blocking(move || read(&file, from, until)))
                 });
-                match reading.as_mut().poll(turn.context) {
+                match reading.as_mut().poll(context) {
                     Poll::Pending => Step::Pending,
                     Poll::Ready(Ok(bytes)) if !bytes.is_empty() => {
                         *work = None;

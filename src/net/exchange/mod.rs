@@ -93,7 +93,7 @@ impl Exchange {
             Resolved::Kafka(resolved) => Self::Kafka(Box::new(KafkaExchange::new(*resolved, now))),
             Resolved::Events(request) => Self::Events(Box::new(Events::new(*request, now))),
             Resolved::File(request) => Self::File(Box::new(FileExchange::new(*request))),
-            Resolved::Echo(head) => Self::Echo(Box::new(Echo::new(head))),
+            Resolved::Echo(head) => Self::Echo(Box::new(Echo::new(&head))),
         }
     }
 
@@ -205,7 +205,7 @@ impl Exchange {
         match self {
             Self::Kafka(exchange) => exchange.poll(turn),
             Self::Events(events) => events.poll(turn),
-            Self::File(file) => file.poll(turn),
+            Self::File(file) => file.poll(turn.context, turn.room),
             Self::Echo(echo) => echo.poll(),
         }
     }

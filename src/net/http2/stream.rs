@@ -13,7 +13,7 @@ use http::Request;
 use super::Opened;
 use crate::clock::Instant;
 use crate::error::RequestError;
-use crate::http::h2::head::{self, UnknownMethod};
+use crate::http::h2::head;
 use crate::http::{Body, Method, Problem, RequestBody, ResponseHead};
 use crate::net::door::{EXPIRED, Pass};
 use crate::net::exchange::{Before, Exchange, Step, Turn};
@@ -51,18 +51,11 @@ async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, o
     let shared = opened.shared.clone();
     let service = &shared.entry.service;
     let now = runtime::now();
-    let request = match head::request_head(&parts, shared.door.scheme()) {
-        Ok(request) => request,
-        Err(UnknownMethod) => {
-            let (head, body) = Problem::new(501).detail("no such method").into_response();
-            let Body::Full(body) = body else { return };
-            let response = head::response(&head, Some(body.len()), &service.date(now));
-            // A client that has gone meanwhile needs no answer.
-            if let Ok(mut stream) = respond.send_response(response, false) {
-                let _ = stream.send_data(body, true);
-            }
-            return;
-        }
+    let Ok(request) = head::request_head(&parts, shared.door.scheme()) else {
+        let response = head::response(&ResponseHead::new(501), Some(0), &service.date(now));
+        // A client that has gone meanwhile needs no answer.
+        let _ = respond.send_response(response, true);
+        return;
     };
     let meter = RequestMeter::begin(
         &service.watch,
@@ -357,12 +350,12 @@ impl Shell {
             meter.handle_sent(full.len());
         }
         self.send_head(head, length, is_bodiless, now);
-        if !is_bodiless {
+        if is_bodiless {
+            self.finish(now);
+        } else {
             self.is_last = true;
             self.taken_at = now;
             self.out = Some(full);
-        } else {
-            self.finish(now);
         }
     }
 
