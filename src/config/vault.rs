@@ -12,9 +12,6 @@ use super::units;
 use super::unsupported::{Choice, Place};
 use crate::tls::keystore::{self, KeyEntry, Store, StoreKind, TrustEntry};
 
-/// The largest store, in bytes.
-const STORE_BYTES_MAX: usize = 16 << 20;
-
 /// A vault of the file.
 #[derive(Debug, Default)]
 pub(super) struct Vault {
@@ -224,13 +221,6 @@ fn open(
     let path = surroundings.directory.join(Path::new(name));
     let shown = item.quoted(name);
     let bytes = match (surroundings.read_file)(&path) {
-        Ok(bytes) if bytes.len() > STORE_BYTES_MAX => {
-            item.mistake(
-                report,
-                format!("the store {shown} has more than {STORE_BYTES_MAX} bytes"),
-            );
-            return None;
-        }
         Ok(bytes) => bytes,
         Err(error) => {
             item.mistake(report, format!("the store {shown} cannot be read: {error}"));

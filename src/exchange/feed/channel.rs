@@ -21,7 +21,7 @@ use crate::mapping::sse_kafka::event::{EventForm, EventRecord};
 pub(super) const BLOCK_BYTES: usize = 64 << 10;
 /// Bytes of blocks that one channel holds for slow followers.
 pub const CHANNEL_BYTES_MAX: usize = 1 << 20;
-/// Bytes of blocks that all channels of a topic hold; beyond, each holds no more than [`BLOCK_BYTES`].
+/// Bytes of blocks that all channels of a topic hold; beyond, each holds no more than one block of 64 KiB.
 pub const FEED_BYTES_MAX: usize = 32 << 20;
 
 /// What a channel is: which records, and how their events are written.

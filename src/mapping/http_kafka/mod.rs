@@ -1,6 +1,6 @@
 //! http-kafka: a request becomes a record ([`Action::Produce`]), or is answered from records ([`fetch`]).
 //!
-//! [`resolve`] finds the route and fills in its expressions; what it returns owns everything it needs, so that the request's head can go.
+//! [`super::resolve`] finds the route and fills in its expressions; what it returns owns everything it needs, so that the request's head can go.
 
 pub mod correlated;
 pub mod fetch;
@@ -58,7 +58,7 @@ pub enum Action {
     NeedsBody,
 }
 
-/// What [`resolve`] needs besides the request.
+/// What [`super::resolve`] needs besides the request.
 #[derive(Clone, Copy)]
 pub struct Ids<'i> {
     /// Makes an idempotency key for a request that brings none: a random UUID.
