@@ -20,8 +20,8 @@ check_processors() {
 raise_descriptors() {
   ulimit -Sn "$(ulimit -Hn)"
   local have; have=$(ulimit -Sn)
-  [[ $have == unlimited ]] || ((have >= waiters + 256)) ||
-    { echo "bench/run: $waiters waiters need $((waiters + 256)) descriptors, and ulimit -Hn is $have" >&2; exit 1; }
+  [[ $have == unlimited ]] || ((have >= $1 + 256)) ||
+    { echo "bench/run: $1 connections need $(($1 + 256)) descriptors, and ulimit -Hn is $have" >&2; exit 1; }
 }
 
 create_service_topics() {

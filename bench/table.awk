@@ -31,6 +31,11 @@ BEGIN { percentiles["p50"]; percentiles["p99"]; percentiles["p999"] }
     note(row, "first answered", field["first_us"] / 1000); note(row, "half answered", field["half_us"] / 1000); note(row, "all answered", field["last_us"] / 1000)
     failed[row] += field["errors"]; asked[row] += field["waiters"]
   }
+  if ("streams" in field) {
+    note(row, "streams", field["streams"]); note(row, "stream", field["stream_kib"] / field["streams"])
+    note(row, "idle", field["idle_ticks"] / hz / field["idle_secs"] * 100)
+  }
+  if ("stored_p50_us" in field) { note(row, "stored", field["stored_p50_us"]); note(row, "per read", field["events_per_read"]) }
   if ("samples" in field) {
     note(row, "samples", field["samples"]); note(row, "kept", field["kept"] / field["samples"] * 100)
     note(row, "p50", field["wake_p50_us"]); note(row, "p95", field["wake_p95_us"]); note(row, "longest", field["wake_max_us"]); note(row, "written", field["write_p50_us"])
@@ -94,6 +99,13 @@ function waited(row, name) {
   printf "%s: %d wait, %.1f KiB resident each with their connection, %.1f %% of a processor while nothing happens\n", name, median(row, "waiters"), median(row, "waiter"), median(row, "idle")
   printf "  let go: first answer after %.0f ms, half after %.0f ms, the last after %.0f ms\n", median(row, "first answered"), median(row, "half answered"), median(row, "all answered")
 }
+function streamed(row, name) {
+  if (count[row, "stored"]) printf "%s: publishing took %.0f us of it (p50), %.1f events per read of a client\n", name, median(row, "stored"), median(row, "per read")
+  if (count[row, "streams"]) {
+    printf "%s: %d streams, %.1f KiB resident each with their connection, %.1f %% of a processor\n", name, median(row, "streams"), median(row, "stream"), median(row, "idle")
+    if (!smoke) target("  at most 8 KiB each", median(row, "stream"), 8, " KiB")
+  }
+}
 function woken(row, name) {
   if (!count[row, "samples"]) return
   printf "%s: a waiting GET is answered %.0f us after the ack of the record (p50), p95 %.0f us, longest %.0f us; p50 from its sending %.0f us\n", name, median(row, "p50"), median(row, "p95"), median(row, "longest"), median(row, "written")
@@ -110,7 +122,7 @@ END {
     if (failed[row]) flaws = flaws sprintf("! %s of %s: %d of %d requests failed\n", name[1], name[2], failed[row], asked[row])
   }
   printf "%s", flaws
-  for (i = 1; i <= row_count; i++) { split(rows[i], name, SUBSEP); added(rows[i], name[1]); waited(rows[i], name[1]); woken(rows[i], name[1]) }
+  for (i = 1; i <= row_count; i++) { split(rows[i], name, SUBSEP); added(rows[i], name[1]); waited(rows[i], name[1]); streamed(rows[i], name[1]); woken(rows[i], name[1]) }
   if (smoke) {
     if (row_count == 0 || broken != "" || flaws != "") { print "bench/run: figures missing or failed:" broken > "/dev/stderr"; exit 1 }
     exit
@@ -121,6 +133,8 @@ END {
   target("one-way POST, one connection: p50, at most 150 us", median("one" SUBSEP "gateway", "p50"), 150, " us")
   beyond("rate"); beyond("post")
   growth("get"); growth("post")
+  target("1,000 streams, 150,000 events/s: p99, at most 5 ms", median("streams-1000x150" SUBSEP "gateway", "p99") / 1000, 5, " ms")
+  target("1,000 streams, 1,000,000 events/s: p99, at most 25 ms", median("streams-1000x1000" SUBSEP "gateway", "p99") / 1000, 25, " ms")
   target("start to the first answer, at most 50 ms", median("start" SUBSEP "gateway", "first"), 50, " ms")
   target("start to the first stored record", median("start-post" SUBSEP "gateway", "first"), 50, " ms")
   target("start with 10,000 records to a cached item, at most 300 ms", median("start-10000" SUBSEP "gateway", "first"), 300, " ms")

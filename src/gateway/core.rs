@@ -29,6 +29,8 @@ use crate::runtime::{self, CoreStart, with_deadline};
 
 /// How long a drain waits for what is in flight, and then for records without an outcome.
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
+/// The least that records without an outcome are waited for.
+const FLUSH_WAIT: Duration = Duration::from_secs(2);
 /// How often a core that is done looks whether the others are.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
 /// Messages taken before others get their turn.
@@ -343,6 +345,8 @@ async fn drain(start: &CoreStart, shared: &Shared, service: &Rc<Service>, client
     while shared.drained.load(Ordering::Acquire) < start.cores && runtime::now() < until {
         runtime::sleep(DRAIN_INTERVAL).await;
     }
+    // Whatever the connections took of the time, records without an outcome get some of their own.
+    let until = until.max(runtime::now() + FLUSH_WAIT);
     for client in clients {
         if !client.flush(until).await {
             tracing::error!(

@@ -1,5 +1,8 @@
 //! Passes the keys that the helper thread fetches on to every core.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,18 +31,40 @@ pub(super) fn start(shared: &Arc<Shared>, wanted: Receiver<usize>) {
         return;
     }
     let shared = shared.clone();
+    let latest: Rc<RefCell<BTreeMap<usize, Arc<KeySet>>>> = Rc::default();
     let deliver = move |guard, keys: Arc<KeySet>| {
+        latest.borrow_mut().insert(guard, keys.clone());
         for core in 0..shared.mailboxes.len() {
-            tokio::task::spawn_local(send(shared.clone(), core, guard, keys.clone()));
+            tokio::task::spawn_local(send(
+                (shared.clone(), core),
+                latest.clone(),
+                guard,
+                keys.clone(),
+            ));
         }
     };
     tokio::task::spawn_local(jwks::run(sources, wanted, deliver));
 }
 
-async fn send(shared: Arc<Shared>, core: usize, guard: usize, keys: Arc<KeySet>) {
-    let mut message = CoreMessage::Keys { guard, keys };
-    while let Err(refused) = shared.mailboxes[core].send_data(message) {
-        message = refused;
+async fn send(
+    (shared, core): (Arc<Shared>, usize),
+    latest: Rc<RefCell<BTreeMap<usize, Arc<KeySet>>>>,
+    guard: usize,
+    keys: Arc<KeySet>,
+) {
+    // Older keys must not come after newer ones.
+    let is_latest = || {
+        let latest = latest.borrow();
+        latest
+            .get(&guard)
+            .is_some_and(|latest| Arc::ptr_eq(latest, &keys))
+    };
+    while is_latest() {
+        let keys = keys.clone();
+        let message = CoreMessage::Keys { guard, keys };
+        if shared.mailboxes[core].send_data(message).is_ok() {
+            return;
+        }
         tokio::time::sleep(RESEND_INTERVAL).await;
     }
 }

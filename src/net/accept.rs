@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt};
 
 use super::door::{Door, Server};
 use super::echo;
@@ -22,6 +24,9 @@ use crate::runtime::net::{Listener, Stream};
 use crate::runtime::{self, with_deadline};
 use crate::tls::route::Peer;
 use crate::tls::server::Server as TlsServer;
+
+/// How long the end of a refused connection may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Accepts for ever. `number` is the listener's place in the plan, `port` the port as configured, which the plan's routes speak of.
 pub async fn run(
@@ -78,7 +83,7 @@ fn server_of(entry: &Entry, plan: &Arc<HttpServer>) -> Option<Rc<Server>> {
     entry.service.servers.get(&plan.number).cloned()
 }
 
-async fn serve_http<S: futures_lite::AsyncRead + futures_lite::AsyncWrite + Unpin>(
+async fn serve_http<S: AsyncRead + AsyncWrite + Unpin>(
     (stream, client): (S, Option<SocketAddr>),
     server: &Server,
     door: Door,
@@ -108,9 +113,14 @@ async fn serve_tls(
     let deadline = service.deadlines.deadline();
     let until = runtime::now() + plan.handshake_timeout;
     let failed = |kind: &str, reason: &str| service.watch.tls_failed(plan.number, kind, reason);
-    let accepted = match with_deadline(&deadline, until, tls::accept(server, stream, port)).await {
-        Ok(Ok(accepted)) => accepted,
-        Ok(Err(fault)) => {
+    let handshake = async { Some(tls::accept(server, stream, port).await) }.or(async {
+        entry.drained().await;
+        None
+    });
+    let accepted = match with_deadline(&deadline, until, handshake).await {
+        Ok(Some(Ok(accepted))) => accepted,
+        Ok(None) => return,
+        Ok(Some(Err(fault))) => {
             entry.handle_broken();
             return failed(event_of(&fault), &fault.to_string());
         }
@@ -126,11 +136,14 @@ async fn serve_tls(
         let passes = |one: &Guarded| session.is_some_and(|session| session.passes(one, "", ""));
         guarded.iter().all(passes)
     };
+    let mut transport = accepted.transport;
     let Some(exit) = server.route(&accepted.peer, runtime::unix_now(), passes) else {
+        // The client is told that this is the end, if it listens.
+        let _ = with_deadline(&deadline, runtime::now() + GOODBYE, transport.close()).await;
         return failed("PROTOCOL_REJECTED", "no route takes the connection");
     };
     match exit {
-        TlsExit::Echo(_) => echo::serve(accepted.transport, entry).await,
+        TlsExit::Echo(_) => echo::serve(transport, entry).await,
         TlsExit::Http(plan) => {
             let Some(server) = server_of(&entry, plan) else {
                 return;
@@ -141,7 +154,7 @@ async fn serve_tls(
                 _ => server.plan.versions,
             };
             let door = Door::new(server.clone(), Scheme::Https, service, session);
-            serve_http((accepted.transport, client), &server, door, entry, speaks).await;
+            serve_http((transport, client), &server, door, entry, speaks).await;
         }
     }
 }

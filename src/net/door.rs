@@ -222,7 +222,10 @@ impl Door {
     }
 
     fn identify(&self, head: &RequestHead, pass: &mut Pass) {
-        pass.sessions.extend(self.peer.clone());
+        let now = runtime::unix_now();
+        let is_good = |peer: &&Rc<Session>| peer.expires_at().is_none_or(|end| now < end);
+        pass.sessions
+            .extend(self.peer.iter().filter(is_good).cloned());
         let server = &self.server;
         let (Some(extractor), Some(authorization)) =
             (&server.extractor, &server.plan.authorization)
@@ -233,7 +236,7 @@ impl Door {
             return;
         };
         let (guard, guards) = (authorization.guard, &self.service.guards);
-        match guards.verify(guard, &presented, runtime::unix_now()) {
+        match guards.verify(guard, &presented, now) {
             Ok(verified) => {
                 let session = self.sessions.borrow_mut().authorize(guard, &verified);
                 pass.sessions.push(session);

@@ -13,6 +13,8 @@ use crate::runtime::{self};
 
 /// How long a client may neither send nor take a byte.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the last bytes may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Bytes that have come and not gone back.
 const HELD_BYTES_MAX: usize = 16 << 10;
 /// Turns in one poll, so that one client does not keep the core to itself.
@@ -43,12 +45,16 @@ struct Echo {
 impl Echo {
     /// Ready when the connection is over.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let _ = self.entry.notify.poll_notified(context);
-        if self.entry.service.is_draining() {
-            return Poll::Ready(());
+        // Until it is down and the waker is with it.
+        while self.entry.notify.poll_notified(context).is_ready() {}
+        if self.entry.service.is_draining() && !self.has_ended {
+            // What has come still goes back.
+            self.has_ended = true;
+            self.deadline.set(runtime::now() + GOODBYE);
         }
         for _ in 0..TURNS_MAX {
             match self.turn(context) {
+                Poll::Ready(Ok(true)) if self.has_ended => {}
                 Poll::Ready(Ok(true)) => self.deadline.set(runtime::now() + IDLE_TIMEOUT),
                 Poll::Ready(Ok(false)) => return Poll::Ready(()),
                 Poll::Ready(Err(_)) => {
@@ -86,6 +92,9 @@ impl Echo {
         let count = ready!(Pin::new(&mut self.transport).poll_read(context, room))?;
         self.held.extend_from_slice(&room[..count]);
         self.has_ended = count == 0;
+        if self.has_ended {
+            self.deadline.set(runtime::now() + GOODBYE);
+        }
         self.entry.handle_moved(count, 0);
         Poll::Ready(Ok(true))
     }

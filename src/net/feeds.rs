@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::permits::Permits;
 use crate::clock::Instant;
 use crate::exchange::feed::{
     Advanced, ColdPiece, Feed, FeedFigures, Selection, SubscriberId, Taken,
@@ -21,6 +22,8 @@ use crate::runtime::{self};
 
 /// Event streams of one core; beyond, 503.
 const STREAMS_MAX: usize = 100_000;
+/// Reads of Kafka for streams that are far behind, at once on one core; others have the connections to the brokers, too.
+const COLD_READS_MAX: usize = 2;
 /// Records put in order before others get their turn.
 const RECORDS_PER_TURN: usize = 4_096;
 /// What one write to a socket costs, about: so long the next block waits for each follower that gets this one.
@@ -36,6 +39,7 @@ type FeedKey = (usize, Arc<str>);
 pub(super) struct Feeds {
     open: RefCell<HashMap<FeedKey, Rc<TopicFeed>>>,
     streams: Cell<usize>,
+    cold_reads: Rc<Permits>,
     watch: Rc<CoreWatch>,
 }
 
@@ -63,6 +67,7 @@ impl Feeds {
         Rc::new(Self {
             open: RefCell::default(),
             streams: Cell::new(0),
+            cold_reads: Permits::new(COLD_READS_MAX),
             watch,
         })
     }
@@ -185,6 +190,11 @@ impl Subscription {
     /// Where the partitions end.
     pub(super) fn handle_ends(&self, ends: &[i64]) {
         self.feed.feed.borrow_mut().handle_ends(self.id, ends);
+    }
+
+    /// The places for reading Kafka.
+    pub(super) fn cold_reads(&self) -> &Rc<Permits> {
+        &self.feeds.cold_reads
     }
 
     /// Which records it wants.

@@ -10,6 +10,7 @@ mod feeds;
 mod http1;
 mod http2;
 mod lease;
+mod permits;
 pub mod service;
 pub mod tls;
 pub mod transport;

@@ -248,6 +248,13 @@ impl Entry {
         metrics.connection_moved(self.listener, received, sent);
     }
 
+    /// Waits until the process is ending. For a connection whose notifications nobody else takes.
+    pub(super) async fn drained(&self) {
+        while !self.service.is_draining() {
+            self.notify.notified().await;
+        }
+    }
+
     /// The connection does not end in order.
     pub(super) fn handle_broken(&self) {
         self.is_broken.set(true);

@@ -4,13 +4,17 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::ring;
 
 /// A TCP connection of this core.
 pub type Stream = glommio::net::TcpStream;
 
+/// How long a connection is silent before the kernel asks whether the other end is there, and how often it asks again (nine times, as Linux has it).
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15));
 /// Connections the kernel keeps for us until we accept them.
 const BACKLOG: i32 = 4096;
 /// How long to wait for a predecessor's port, and between two attempts.
@@ -87,6 +91,8 @@ fn socket_for(address: SocketAddr) -> io::Result<Socket> {
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
+    // What is accepted inherits it: a peer that is gone without a word is noticed even while nothing is sent.
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 pub const USAGE: &str = "\
 usage: load --connect IP:PORT [--rate N] [--requests N | --secs N] [--connections N] [--method M] [--path P] [--body-bytes N] [--keys N]
        load first-answer --connect IP:PORT [--method M] [--path P] [--body-bytes N] --status N -- COMMAND...
+       load fanout --connect IP:PORT [--connections N] [--rate N] [--secs N] [--path P] [--publish-path P] [--body-bytes N] [--hold]
        load wait --connect IP:PORT [--connections N] [--method M] [--path P] [--header 'NAME: VALUE'] [--body-bytes N]
 {key} in the path is replaced: random below --keys, or 0, 1, 2... up to --requests";
 
@@ -19,6 +20,8 @@ pub enum Mode {
     FirstAnswer,
     /// Requests that wait, one on each connection.
     Wait,
+    /// Event streams, and what is published to them.
+    FanOut,
 }
 
 /// What to send, and where.
@@ -34,6 +37,10 @@ pub struct Arguments {
     pub connections: usize,
     pub method: String,
     pub path: String,
+    /// Where records are published that streams bring.
+    pub publish_path: String,
+    /// Streams stay idle until a line comes on standard input.
+    pub hold: bool,
     /// Header lines beside the usual ones, each with its line end.
     pub headers: String,
     pub body_bytes: usize,
@@ -49,6 +56,7 @@ impl Arguments {
         let mode = match words.peek().map(String::as_str) {
             Some("first-answer") => Mode::FirstAnswer,
             Some("wait") => Mode::Wait,
+            Some("fanout") => Mode::FanOut,
             _ => Mode::OpenLoop,
         };
         if mode != Mode::OpenLoop {
@@ -63,6 +71,8 @@ impl Arguments {
             connections: 64,
             method: "GET".into(),
             path: "/".into(),
+            publish_path: "/events".into(),
+            hold: false,
             headers: String::new(),
             body_bytes: 0,
             keys: None,
@@ -74,6 +84,10 @@ impl Arguments {
                 arguments.command = words.collect();
                 break;
             }
+            if name == "--hold" {
+                arguments.hold = true;
+                continue;
+            }
             let value = words.next()?;
             match name.as_str() {
                 "--connect" => arguments.connect = value.parse().ok()?,
@@ -83,6 +97,7 @@ impl Arguments {
                 "--connections" => arguments.connections = value.parse().ok()?,
                 "--method" => arguments.method = value,
                 "--path" => arguments.path = value,
+                "--publish-path" => arguments.publish_path = value,
                 "--header" => arguments.headers += &format!("{value}\r\n"),
                 "--body-bytes" => arguments.body_bytes = value.parse().ok()?,
                 "--keys" => arguments.keys = Some(value.parse().ok().filter(|keys| *keys > 0)?),

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod connection;
+mod fanout;
 mod first_answer;
 mod open_loop;
 mod response;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Mode::FirstAnswer => first_answer::run(&arguments)
             .map(|elapsed| format!("first_answer_us={}", elapsed.as_micros())),
         Mode::Wait => wait::run(&arguments).map(|figures| figures.to_string()),
+        Mode::FanOut => fanout::run(&arguments).map(|figures| figures.to_string()),
     };
     match line {
         Ok(line) => println!("{line}"),

@@ -14,6 +14,8 @@ const CREDIT_MAX: u64 = 4_000;
 const CREDIT_INTERVAL: Duration = Duration::from_millis(1);
 /// Bytes sent that bring one credit: clients answer data with window updates.
 const SENT_BYTES_PER_CREDIT: u64 = 512;
+/// Bytes sent that are counted before they are turned into credit.
+const SENT_BYTES_MAX: u64 = CREDIT_MAX * SENT_BYTES_PER_CREDIT;
 /// What taking a request back costs: its work is done already.
 const RESET_COST: u64 = 4;
 const HEADER_BYTES: usize = 9;
@@ -51,6 +53,9 @@ impl FloodMeter {
     /// Bytes have been sent to the client.
     pub const fn handle_sent(&mut self, count: usize) {
         self.sent = self.sent.saturating_add(count as u64);
+        if self.sent > SENT_BYTES_MAX {
+            self.sent = SENT_BYTES_MAX;
+        }
     }
 
     /// Bytes have come.

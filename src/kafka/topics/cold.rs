@@ -110,7 +110,7 @@ pub async fn find_cold(
             if runtime::now() >= until {
                 return Err(ColdFault::Failed);
             }
-            let fetched = fetch(&topics, &key, scan.next).await?;
+            let fetched = fetch(&topics, &key, scan.next, FETCH_BYTES_MAX).await?;
             // On a compacted topic a record counts only if the cache, which has all that is newer, has none of its key.
             let is_superseded = |record_key: Option<&[u8]>| {
                 record_key
@@ -144,12 +144,13 @@ pub(super) async fn fetch(
     topics: &Topics,
     key: &PartitionKey,
     offset: i64,
+    bytes_max: i32,
 ) -> Result<FetchedPartition, ColdFault> {
     let broker = topics
         .client()
         .leader(&key.0, key.1)
         .ok_or(ColdFault::Failed)?;
-    let request = single_request(key, offset, FETCH_BYTES_MAX);
+    let request = single_request(key, offset, bytes_max);
     let response = topics
         .client()
         .lookup(broker, &request, LOOKUP_TIMEOUT)

@@ -13,6 +13,8 @@ use crate::kafka::fetcher::PartitionKey;
 use crate::kafka::record_batch::{AbortedTransactions, Batches, Records, Verdict};
 use crate::runtime::{self};
 
+/// Bytes asked for at once; a batch that is longer comes whole.
+const FETCH_BYTES_MAX: i32 = 512 << 10;
 /// How long the broker may take.
 const READ_WAIT: Duration = Duration::from_secs(10);
 
@@ -33,7 +35,7 @@ impl Topics {
         let number = i32::try_from(partition).map_err(|_| ColdFault::Failed)?;
         let key: PartitionKey = (reader.name().clone(), number);
         let deadline = self.inner.deadlines.deadline();
-        let fetch = cold::fetch(self, &key, range.start);
+        let fetch = cold::fetch(self, &key, range.start, FETCH_BYTES_MAX);
         let fetched = runtime::with_deadline(&deadline, runtime::now() + READ_WAIT, fetch)
             .await
             .map_err(|_| ColdFault::Failed)??;
@@ -56,7 +58,8 @@ impl Topics {
                     if offset >= range.end {
                         return Ok(range.end);
                     }
-                    if offset < next || self.is_superseded(reader, partition, record.key) {
+                    if offset < next || self.is_superseded(reader, partition, (record.key, offset))
+                    {
                         continue;
                     }
                     next = offset + 1;
@@ -75,18 +78,24 @@ impl Topics {
             next = next.max(batch.header.next_offset());
             runtime::yield_if_needed().await;
         }
-        // Nothing readable before the end: there is nothing.
+        // The range lies before the end of what is readable, so there is always something, were it only a marker.
         if next == range.start {
-            next = range.end;
+            return Err(ColdFault::Failed);
         }
         Ok(next.min(range.end))
     }
 
-    fn is_superseded(&self, reader: &TopicReader, partition: usize, key: Option<&[u8]>) -> bool {
+    /// Whether the cache has a newer record of the key.
+    fn is_superseded(
+        &self,
+        reader: &TopicReader,
+        partition: usize,
+        (key, offset): (Option<&[u8]>, i64),
+    ) -> bool {
         let Some(key) = key.filter(|_| reader.policy().compact) else {
             return false;
         };
-        let newest = |view: &PartitionView| matches!(view.newest(key), Lookup::Found(_));
+        let newest = |view: &PartitionView| matches!(view.newest(key), Lookup::Found(newest) if newest.offset > offset);
         self.with_view(reader, partition, newest).unwrap_or(false)
     }
 }

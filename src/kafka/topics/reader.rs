@@ -75,9 +75,9 @@ impl EndsTicket {
         self.ends.borrow().as_ref()?.get(partition).copied()
     }
 
-    /// Whether the brokers were asked in vain.
-    pub fn has_failed(&self) -> bool {
-        self.is_answered.get() && self.ends.borrow().is_none()
+    /// Whether the brokers have answered, or were asked in vain.
+    pub fn is_answered(&self) -> bool {
+        self.is_answered.get()
     }
 }
 

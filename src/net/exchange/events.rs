@@ -63,6 +63,8 @@ pub(in crate::net) struct Events {
     /// What is to be written before the next event.
     owed: Owed,
     may_have_more: bool,
+    /// There was no room when it was last looked at.
+    is_blocked: bool,
     is_draining: bool,
 }
 
@@ -74,6 +76,7 @@ impl Events {
             silent_at: now,
             owed: Owed::Greeting,
             may_have_more: true,
+            is_blocked: false,
             is_draining: false,
         }
     }
@@ -91,7 +94,11 @@ impl Events {
         self.owed = Owed::Challenge;
     }
 
+    /// When to look again; while there is no room, room is what is waited for.
     pub(super) fn poll_timeout(&self) -> Instant {
+        if self.is_blocked {
+            return Instant::FAR_FUTURE;
+        }
         match &self.state {
             State::Paused(_, until) => self.silent_at.min(*until),
             _ => self.silent_at,
@@ -99,17 +106,23 @@ impl Events {
     }
 
     pub(super) fn poll(&mut self, mut turn: Turn<'_, '_>) -> Step {
-        self.may_have_more = false;
         if matches!(self.state, State::New) {
             return self.begin(&turn);
         }
+        self.is_blocked = turn.room == 0;
         if self.is_draining {
             self.state = State::Over;
-            return Step::Finish(Bytes::new());
+            // A client that takes nothing is not waited for: it goes on from its last id elsewhere.
+            return if self.is_blocked {
+                Step::Abort
+            } else {
+                Step::Finish(Bytes::new())
+            };
         }
-        if turn.room == 0 {
+        if self.is_blocked {
             return Step::Pending;
         }
+        self.may_have_more = false;
         match std::mem::take(&mut self.owed) {
             Owed::Nothing => {}
             Owed::Greeting => {
@@ -196,7 +209,8 @@ impl Events {
                             subscription.handle_ends(&ends);
                             subscription.take(turn.room)
                         }
-                        None if ticket.has_failed() => {
+                        // In vain, or before a partition was added.
+                        None if ticket.is_answered() => {
                             *ticket = topics.ask_ends(reader, turn.notify, turn.now);
                             return Taken::Nothing;
                         }
@@ -245,7 +259,9 @@ fn read_cold(subscription: &Subscription, range: ColdRange) -> ColdRead {
     let (topics, reader) = subscription.topic();
     let (topics, reader) = (topics.clone(), reader.clone());
     let selection = subscription.selection();
+    let places = subscription.cold_reads().clone();
     Box::pin(async move {
+        let _place = places.take().await;
         let (mut events, mut bytes) = (Vec::new(), 0);
         let next_offset = topics
             .read_range(

@@ -63,7 +63,6 @@ impl FileExchange {
     }
 
     pub(super) fn poll(&mut self, context: &mut Context<'_>, room: usize) -> Step {
-        self.may_have_more = false;
         match &mut self.state {
             State::Opening(work) => match work.as_mut().poll(context) {
                 Poll::Pending => Step::Pending,
@@ -83,7 +82,11 @@ impl FileExchange {
                     Box::pin(runtime::blocking(move || read(&file, from, until)))
                 });
                 match reading.as_mut().poll(context) {
-                    Poll::Pending => Step::Pending,
+                    Poll::Pending => {
+                        // The thread that reads wakes the connection.
+                        self.may_have_more = false;
+                        Step::Pending
+                    }
                     Poll::Ready(Ok(bytes)) if !bytes.is_empty() => {
                         *work = None;
                         *at += bytes.len() as u64;

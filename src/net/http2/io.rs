@@ -14,6 +14,9 @@ use crate::clock::Instant;
 use crate::http::h2::flood::FloodMeter;
 use crate::runtime;
 
+/// Reads from the socket in one turn of the connection, so that a client that sends without end does not keep the core to itself.
+const READS_PER_TURN: u32 = 32;
+
 /// What the connection's task sees of the socket.
 #[derive(Debug)]
 pub(super) struct Watched {
@@ -22,8 +25,8 @@ pub(super) struct Watched {
     pub(super) is_flooded: Cell<bool>,
     /// Since when the socket takes no byte of those that wait.
     pub(super) blocked_since: Cell<Option<Instant>>,
-    /// When a byte last came.
-    pub(super) heard_at: Cell<Instant>,
+    /// Reads that the socket still gets in this turn of the connection.
+    reads_left: Cell<u32>,
     /// Bytes moved and not yet counted: in, out.
     moved: Cell<(usize, usize)>,
 }
@@ -34,9 +37,14 @@ impl Watched {
             flood: RefCell::new(FloodMeter::new(now)),
             is_flooded: Cell::new(false),
             blocked_since: Cell::new(None),
-            heard_at: Cell::new(now),
+            reads_left: Cell::new(READS_PER_TURN),
             moved: Cell::new((0, 0)),
         })
+    }
+
+    /// The connection's task is polled anew.
+    pub(super) fn begin_turn(&self) {
+        self.reads_left.set(READS_PER_TURN);
     }
 
     /// Bytes moved since the last call: in, out.
@@ -64,7 +72,6 @@ impl<S> Io<S> {
     fn handle_read(&self, bytes: &[u8]) {
         let now = runtime::now();
         let watched = &self.watched;
-        watched.heard_at.set(now);
         let (received, sent) = watched.moved.get();
         watched.moved.set((received + bytes.len(), sent));
         if watched.flood.borrow_mut().handle_input(bytes, now).is_err() {
@@ -83,6 +90,12 @@ impl<S: AsyncRead + Unpin> tokio::io::AsyncRead for Io<S> {
             // Nothing more is taken from it; the connection's task is about to close it.
             return Poll::Pending;
         }
+        let reads_left = self.watched.reads_left.get();
+        if reads_left == 0 {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.watched.reads_left.set(reads_left - 1);
         if self.first.has_remaining() {
             let count = self.first.len().min(buffer.remaining());
             let piece = self.first.split_to(count);

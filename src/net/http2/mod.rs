@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_lite::{AsyncRead, AsyncWrite};
+use futures_lite::{AsyncRead, AsyncWrite, FutureExt};
 use h2::Reason;
 use h2::server::{Builder, Connection};
 
@@ -118,8 +118,12 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let io = Io::new(stream, first, watched.clone());
     let deadline = entry.service.deadlines.deadline();
     let handshake = builder(&limits).handshake::<_, Bytes>(io);
-    let Ok(Ok(connection)) = with_deadline(&deadline, now + limits.header_timeout, handshake).await
-    else {
+    let handshake = async { handshake.await.ok() }.or(async {
+        entry.drained().await;
+        None
+    });
+    let until = now + limits.header_timeout;
+    let Ok(Some(connection)) = with_deadline(&deadline, until, handshake).await else {
         entry.handle_broken();
         entry.service.watch.metrics.requests_malformed.increment();
         return;
@@ -174,7 +178,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shell<S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let entry = &self.shared.entry;
         // Taken before anything is looked at: what comes in between raises it again.
-        let _ = entry.notify.poll_notified(context);
+        // Until it is down and the waker is with it.
+        while entry.notify.poll_notified(context).is_ready() {}
+        self.watched.begin_turn();
         let now = runtime::now();
         if entry.service.is_draining() && self.shared.drain_until.get().is_none() {
             let until = now + super::REPLY_DRAIN_WAIT;
@@ -250,6 +256,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shell<S> {
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         } else if self.idles_at().is_some_and(|at| at <= now) {
             self.connection.graceful_shutdown();
+        } else if self.shared.drain_until.get().is_some() && self.shared.streams.borrow().is_empty()
+        {
+            // It was told already. A client that does not answer is not waited for.
         } else {
             return;
         }

@@ -24,8 +24,6 @@ use crate::runtime::{self};
 
 /// Bytes of answer that are asked of an exchange at once.
 const PIECE_BYTES: usize = 64 << 10;
-/// An answer up to this long is given to `h2` whole, whatever the client's window.
-const SMALL_BODY_BYTES: usize = 16 << 10;
 
 /// Turns of the loop in one poll, so that one stream does not keep the core to itself.
 const TURNS_MAX: usize = 16;
@@ -51,7 +49,12 @@ async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, o
     let shared = opened.shared.clone();
     let service = &shared.entry.service;
     let now = runtime::now();
+    // Taken back before it was looked at: nothing is begun.
+    if std::future::poll_fn(|context| Poll::Ready(respond.poll_reset(context).is_ready())).await {
+        return;
+    }
     let Ok(request) = head::request_head(&parts, shared.door.scheme()) else {
+        service.watch.metrics.requests_malformed.increment();
         let response = head::response(&ResponseHead::new(501), Some(0), &service.date(now));
         // A client that has gone meanwhile needs no answer.
         let _ = respond.send_response(response, true);
@@ -255,7 +258,9 @@ impl Shell {
         let Some(exchange) = &mut self.exchange else {
             return;
         };
-        if self.received > shared.limits.body_bytes_max as u64 {
+        if self.sending.is_some() {
+            // The answer has begun without it.
+        } else if self.received > shared.limits.body_bytes_max as u64 {
             let problem = Problem::new(413)
                 .detail("the request's body is larger than this gateway takes")
                 .number("body_bytes_max", shared.limits.body_bytes_max as u64);
@@ -299,7 +304,12 @@ impl Shell {
                 if let Some(meter) = &mut self.meter {
                     meter.handle_answer(head.status);
                 }
-                self.send_head(&head, None, false, now);
+                let is_head = self.method == Method::Head;
+                self.send_head(&head, None, is_head, now);
+                if is_head {
+                    self.exchange = None;
+                    self.finish(now);
+                }
             }
             Step::Data(bytes) => self.put(bytes, now),
             Step::Finish(bytes) => {
@@ -377,9 +387,8 @@ impl Shell {
         let (Some(out), Some(sending)) = (&mut self.out, &mut self.sending) else {
             return Life::Goes;
         };
-        if self.is_last && out.len() <= SMALL_BODY_BYTES {
-            let bytes = std::mem::take(out);
-            return self.send_last(bytes, now);
+        if self.is_last && out.is_empty() {
+            return self.send_last(Bytes::new(), now);
         }
         while !out.is_empty() {
             sending.reserve_capacity(out.len());
@@ -454,10 +463,9 @@ impl Shell {
             .out
             .as_ref()
             .map(|_| self.taken_at + limits.write_timeout);
-        let body = self
-            .receiving
-            .as_ref()
-            .map(|_| self.heard_at + limits.body_timeout);
+        // An answer that has begun does not need the body.
+        let receiving = self.receiving.as_ref().filter(|_| self.sending.is_none());
+        let body = receiving.map(|_| self.heard_at + limits.body_timeout);
         let lingers = self.answered_at.map(|at| at + LINGER);
         let times = [exchange, lease, stalls, body, lingers];
         times
@@ -474,11 +482,9 @@ impl Shell {
             self.reset(Reason::CANCEL);
             return Life::Over;
         }
-        if self.receiving.is_some() && self.heard_at + limits.body_timeout <= now {
+        let waits_for_body = self.receiving.is_some() && self.sending.is_none();
+        if waits_for_body && self.heard_at + limits.body_timeout <= now {
             self.receiving = None;
-            if self.answered_at.is_some() {
-                return Life::Over;
-            }
             let problem = Problem::new(408).detail("the request's body did not come in time");
             let (head, body) = problem.into_response();
             self.refuse(&head, &body, now);
