@@ -46,6 +46,7 @@ pub struct PartitionView {
     walks: Walks,
     progress: Progress,
     evicted_below: i64,
+    resets: u64,
 }
 
 impl PartitionView {
@@ -58,7 +59,21 @@ impl PartitionView {
             walks: Walks::default(),
             progress: Progress::starting_at(0),
             evicted_below: 0,
+            resets: 0,
         }
+    }
+
+    /// The view that a snapshot makes, in the place of this one.
+    #[must_use]
+    pub fn renewed(&self, policy: Policy, snapshot: &[Update]) -> Self {
+        let mut view = Self::new(policy);
+        for update in snapshot {
+            view.apply(update.clone());
+        }
+        // A snapshot begins with a reset of its own; that of the log shows in its end.
+        let is_replaced = view.next_offset() < self.next_offset();
+        view.resets = self.resets + u64::from(is_replaced);
+        view
     }
 
     /// Takes the next update of the store. An update that names chunks this view never got, or repeats offsets it has,
@@ -175,6 +190,11 @@ impl PartitionView {
     /// Nothing below this offset is cached.
     pub const fn evicted_below(&self) -> i64 {
         self.evicted_below
+    }
+
+    /// How often the log was replaced by another one: offsets of before mean nothing after.
+    pub const fn resets(&self) -> u64 {
+        self.resets
     }
 
     /// The log's first offset.
@@ -382,6 +402,7 @@ impl PartitionView {
         self.walks.handle_reset();
         self.progress = Progress::starting_at(start_offset);
         self.evicted_below = start_offset;
+        self.resets += 1;
     }
 
     /// Place, key hash and offset of the live records with a key, oldest first.

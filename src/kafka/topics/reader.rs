@@ -346,14 +346,14 @@ impl Topics {
                 return;
             };
             if fresh {
-                *view = PartitionView::new(reader.policy.get());
+                *view = view.renewed(reader.policy.get(), updates);
                 partition.has_begun = true;
-            }
-            if !partition.has_begun {
+            } else if partition.has_begun {
+                for update in updates {
+                    view.apply(update.clone());
+                }
+            } else {
                 return;
-            }
-            for update in updates {
-                view.apply(update.clone());
             }
         }
         reader.waiters.wake(updates);
