@@ -129,9 +129,9 @@ impl CatchUp {
         }
     }
 
-    /// Gaps that it met.
-    pub(super) const fn gaps(&self) -> u64 {
-        self.gaps
+    /// Gaps that it met since it was last asked.
+    pub(super) const fn take_gaps(&mut self) -> u64 {
+        std::mem::replace(&mut self.gaps, 0)
     }
 
     /// Its progress, if it stands where the order does, in every partition.
@@ -170,14 +170,15 @@ impl CatchUp {
             let Some(until) = order[partition] else {
                 continue;
             };
+            let before = self.positions[partition];
             let look = topic.with_view(partition, |view| {
                 self.look(partition, view, until, selection, &mut out)
             });
             match look {
-                None | Some(Look::Done) => {}
                 Some(Look::Full) => {
-                    // The others get their share, however fast this one grows.
-                    self.turn = (partition + 1) % order.len();
+                    // The others get their share, however fast this one grows; it gets its own, however much they took.
+                    let has_moved = self.positions[partition] != before;
+                    self.turn = (partition + usize::from(has_moved)) % order.len();
                     next = Taken::LookOn;
                     break;
                 }
@@ -191,7 +192,7 @@ impl CatchUp {
                     break;
                 }
                 Some(Look::Ahead) if !self.has_asked_ends => next = Taken::AskEnds,
-                Some(Look::Ahead) => {}
+                None | Some(Look::Done | Look::Ahead) => {}
             }
         }
         if out.bytes.is_empty() {
@@ -203,21 +204,30 @@ impl CatchUp {
         }
     }
 
-    /// A log was replaced by another one: what is known of the ends is known no more.
-    pub(super) const fn forget_ends(&mut self) {
+    /// The log of a partition was replaced by another one.
+    pub(super) fn handle_replaced(&mut self, partition: usize) {
+        // What is known of the ends is known no more.
         self.has_asked_ends = false;
+        self.lose(partition);
     }
 
     /// The partitions end there.
     pub(super) fn handle_ends(&mut self, ends: &[i64]) {
         self.has_asked_ends = true;
-        for (position, end) in self.positions.iter_mut().zip(ends) {
-            if *position > *end {
-                // The log that the client has read is gone.
-                *position = EARLIEST;
-                self.gaps += 1;
-                self.unsaid_gaps += 1;
+        for (partition, end) in ends.iter().enumerate() {
+            let position = self.positions.get(partition);
+            if position.is_some_and(|position| position > end) {
+                self.lose(partition);
             }
+        }
+    }
+
+    /// The log that the client has read is gone: it begins anew.
+    fn lose(&mut self, partition: usize) {
+        if let Some(position) = self.positions.get_mut(partition) {
+            let had_any = std::mem::replace(position, EARLIEST) > 0;
+            self.gaps += u64::from(had_any);
+            self.unsaid_gaps += u64::from(had_any);
         }
     }
 
@@ -226,13 +236,18 @@ impl CatchUp {
         let Some(position) = self.positions.get(piece.partition).copied() else {
             return Taken::Nothing;
         };
+        if position == EARLIEST {
+            // It was read from a log that is gone.
+            return Taken::LookOn;
+        }
         let mut out = Out::new(usize::MAX);
         self.say_gaps(&mut out);
         for event in piece.events.iter().filter(|event| event.offset >= position) {
             self.positions[piece.partition] = event.offset + 1;
             out.push(form, &self.positions, &event.record());
         }
-        self.positions[piece.partition] = piece.next_offset.max(position);
+        let reached = &mut self.positions[piece.partition];
+        *reached = piece.next_offset.max(*reached);
         if out.bytes.is_empty() {
             return Taken::LookOn;
         }
@@ -257,13 +272,17 @@ impl CatchUp {
         out: &mut Out,
     ) -> Look {
         let log_start = view.log_start_offset();
+        if log_start > until {
+            // The order is about to move there. Whoever went first would be ahead of it, and not be told of what happens to the log until then.
+            return Look::Done;
+        }
         let position = self.positions[partition];
-        if position == EARLIEST {
+        if position < log_start {
+            // Before anything of it was given there is nothing to miss.
+            let had_any = position > 0;
             self.positions[partition] = log_start;
-        } else if position < log_start {
-            self.positions[partition] = log_start;
-            self.gaps += 1;
-            self.unsaid_gaps += 1;
+            self.gaps += u64::from(had_any);
+            self.unsaid_gaps += u64::from(had_any);
         }
         self.say_gaps(out);
         if self.positions[partition] > until {
@@ -377,10 +396,9 @@ fn next_of_keys<'v>(
                         first = Some(record);
                     }
                 }
-                Lookup::Absent | Lookup::NotCached { .. } => {}
                 Lookup::Warming if view.policy().compact => return Match::Unknown,
                 // What has been read of it has none.
-                Lookup::Warming => {}
+                Lookup::Absent | Lookup::NotCached { .. } | Lookup::Warming => {}
             }
         }
         match first {

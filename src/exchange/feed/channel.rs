@@ -21,7 +21,7 @@ use crate::mapping::sse_kafka::event::{EventForm, EventRecord};
 pub(super) const BLOCK_BYTES: usize = 64 << 10;
 /// Bytes of blocks that one channel holds for slow followers.
 pub const CHANNEL_BYTES_MAX: usize = 1 << 20;
-/// Bytes of blocks that all channels of a topic hold; beyond, each holds no more than one block of 64 KiB.
+/// Bytes of blocks that all channels of a topic hold; beyond, each keeps an equal part of this when it gets its next block: never more than twice as much in all.
 pub const FEED_BYTES_MAX: usize = 32 << 20;
 
 /// What a channel is: which records, and how their events are written.
@@ -107,44 +107,40 @@ impl Channel {
         self.bytes
     }
 
-    /// Appends an event; says whether the block is full.
-    pub(super) fn push(&mut self, progress: &str, record: &EventRecord<'_>) -> bool {
-        self.selection.form.write(&mut self.open, progress, record);
-        self.open_events += 1;
-        self.open.len() >= BLOCK_BYTES
+    /// What [`Channel::bytes`] would be with the block that is being written.
+    pub(super) fn bytes_when_sealed(&self) -> usize {
+        self.bytes + self.open.len()
     }
 
-    /// Appends what is no event.
-    pub(super) fn push_comment(&mut self, comment: &[u8]) {
-        self.open.extend_from_slice(comment);
+    /// Appends an event; says how long the block is now.
+    pub(super) fn push(&mut self, progress: &str, record: &EventRecord<'_>) -> usize {
+        self.selection.form.write(&mut self.open, progress, record);
+        self.open_events += 1;
+        self.open.len()
     }
 
     pub(super) fn is_open(&self) -> bool {
         !self.open.is_empty()
     }
 
-    /// Ends the block that is being written; holds at most `bytes_max` afterwards, but always this block.
-    pub(super) fn seal(&mut self, progress: &Rc<[i64]>, bytes_max: usize) {
-        if self.followers.is_empty() {
-            self.open.clear();
-            self.open_events = 0;
-        }
-        if self.open.is_empty() {
+    /// Ends the block that is being written. Holds at most [`CHANNEL_BYTES_MAX`] afterwards, but always this block; or at most `share`, without exception.
+    pub(super) fn seal(&mut self, progress: &Rc<[i64]>, share: Option<usize>) {
+        let open = std::mem::take(&mut self.open);
+        let events = std::mem::take(&mut self.open_events);
+        if self.followers.is_empty() || open.is_empty() {
             return;
         }
-        let bytes = Bytes::copy_from_slice(&self.open);
-        self.open.clear();
-        // What one long event needed is not kept for ever.
-        self.open.shrink_to(BLOCK_BYTES);
-        self.bytes += bytes.len();
+        self.bytes += open.len();
         self.blocks.push_back(Block {
-            bytes,
-            events: std::mem::take(&mut self.open_events),
+            // Boxed, or it would keep what it had no need of.
+            bytes: Bytes::from(open.into_boxed_slice()),
+            events,
             progress: progress.clone(),
             left: self.followers.len(),
         });
         self.has_news = true;
-        while self.bytes > bytes_max && self.blocks.len() > 1 {
+        let (bytes_max, blocks_min) = share.map_or((CHANNEL_BYTES_MAX, 1), |share| (share, 0));
+        while self.bytes > bytes_max && self.blocks.len() > blocks_min {
             self.drop_front();
         }
     }

@@ -11,6 +11,8 @@
 
 mod catch_up;
 mod channel;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -20,10 +22,10 @@ use bytes::Bytes;
 use crate::kafka::cache::{PartitionView, Superseded};
 use crate::mapping::http_kafka::fetch::CachedTopic;
 use crate::mapping::progress::Progress;
-use crate::mapping::sse_kafka::event::{EventRecord, GAP};
+use crate::mapping::sse_kafka::event::EventRecord;
 use catch_up::CatchUp;
 pub use catch_up::{ColdEvent, ColdPiece};
-use channel::Channel;
+use channel::{BLOCK_BYTES, Channel};
 pub use channel::{CHANNEL_BYTES_MAX, FEED_BYTES_MAX, Selection};
 
 /// Where Kafka's "earliest" stands in a progress: nothing of the partition has been given.
@@ -100,12 +102,11 @@ struct Subscriber {
 }
 
 /// A topic as streams of events.
-#[derive(Default)]
 pub struct Feed {
     /// Where the order stands; `None`: the partition is not read far enough to begin.
     positions: Vec<Option<i64>>,
-    /// Partitions that were there when the feed began. Later ones are given from their start.
-    partitions_at_start: Option<usize>,
+    /// The order as of the last call of [`Feed::advance`]: whoever has taken all blocks is as far.
+    head: Rc<[i64]>,
     channels: BTreeMap<ChannelId, Channel>,
     by_selection: HashMap<Selection, ChannelId>,
     /// Channels that want records of certain keys alone, under each of them.
@@ -120,6 +121,25 @@ pub struct Feed {
     /// Bytes of all blocks.
     bytes: usize,
     figures: FeedFigures,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self {
+            positions: Vec::new(),
+            head: Rc::from([]),
+            channels: BTreeMap::new(),
+            by_selection: HashMap::new(),
+            by_key: HashMap::new(),
+            unkeyed: BTreeSet::new(),
+            subscribers: HashMap::new(),
+            catching_up: BTreeSet::new(),
+            next_id: 0,
+            turn: 0,
+            bytes: 0,
+            figures: FeedFigures::default(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Feed {
@@ -196,16 +216,13 @@ impl Feed {
         mut wake: impl FnMut(SubscriberId),
     ) -> Advanced {
         let before = self.positions.clone();
-        let at_start = *self
-            .partitions_at_start
-            .get_or_insert(topic.partition_count());
         self.positions.resize(topic.partition_count(), None);
         let mut advanced = Advanced::All;
         let count = self.positions.len();
         for step in 0..count {
             let partition = (self.turn + step) % count;
             let step = topic.with_view(partition, |view| {
-                self.advance_partition(partition, partition < at_start, view, &mut records_max)
+                self.advance_partition(partition, view, &mut records_max)
             });
             if step == Some(Advanced::More) {
                 advanced = Advanced::More;
@@ -213,6 +230,9 @@ impl Feed {
         }
         // Another first the next time, or one that never ends would be all there is.
         self.turn = (self.turn + 1) % count.max(1);
+        if self.positions != before {
+            self.head = snapshot(&self.positions);
+        }
         self.seal();
         for channel in self.channels.values_mut() {
             if std::mem::take(&mut channel.has_news) {
@@ -242,10 +262,13 @@ impl Feed {
                 return Taken::Events { bytes, count };
             }
             if !channel.has_lost(*next) {
+                // What was looked at since and not wanted is behind it as well: were it to read by itself some day, it would look for records that are gone.
+                *progress = self.head.clone();
                 return Taken::Nothing;
             }
             let behind = CatchUp::after(progress);
             channel.leave(id, *next);
+            self.bytes -= held - channel.bytes();
             subscriber.state = State::CatchingUp(Box::new(behind));
             self.catching_up.insert(id);
             self.figures.lagged += 1;
@@ -253,9 +276,8 @@ impl Feed {
         let State::CatchingUp(behind) = &mut subscriber.state else {
             return Taken::Nothing;
         };
-        let gaps = behind.gaps();
         let taken = behind.take(topic, &self.positions, &channel.selection, room);
-        self.figures.gaps += behind.gaps() - gaps;
+        self.figures.gaps += behind.take_gaps();
         if taken == Taken::Nothing
             && let Some(progress) = behind.has_arrived(&self.positions)
         {
@@ -339,40 +361,32 @@ impl Feed {
     fn advance_partition(
         &mut self,
         partition: usize,
-        was_there: bool,
         view: &PartitionView,
         records_max: &mut usize,
     ) -> Advanced {
-        let Some(mut position) = self.positions[partition] else {
-            // Until then a compacted topic would be given with all its history instead of the newest of each key.
-            if view.is_ready() || !view.policy().compact {
-                let next = view.next_offset();
-                let start = if was_there {
-                    next
-                } else {
-                    view.log_start_offset()
-                };
-                self.positions[partition] = Some(start);
-            }
-            return Advanced::All;
-        };
-        if view.next_offset() < position {
-            // Another log than before: whoever followed the old one is told.
-            position = view.log_start_offset();
-            self.figures.gaps += 1;
-            for channel in self.channels.values_mut() {
-                channel.push_comment(GAP);
-            }
-            for subscriber in self.subscribers.values_mut() {
-                if let State::CatchingUp(behind) = &mut subscriber.state {
-                    behind.forget_ends();
-                }
-            }
+        if self.positions[partition].is_some_and(|position| view.next_offset() < position) {
+            self.handle_replaced(partition);
         }
-        if position < view.evicted_below() && position < view.next_offset() {
-            // Let go of before it was given on: all read for themselves, from Kafka what has to be.
+        // Until it is ready a compacted topic would be given with all its history instead of the newest of each key; and before anything is read, not even the
+        // log's start is known.
+        let has_begun = !view.policy().compact && view.next_offset() > view.evicted_below();
+        if !view.is_ready() && !has_begun {
+            return Advanced::All;
+        }
+        let mut position = self.positions[partition].unwrap_or_else(|| {
+            // Whoever follows has nothing of it yet. All others read for themselves what there is.
+            let is_followed = self.follower_count() > 0;
+            if is_followed {
+                view.log_start_offset()
+            } else {
+                view.next_offset()
+            }
+        });
+        let first = view.evicted_below().max(view.log_start_offset());
+        if position < first && position < view.next_offset() {
+            // Let go of before it was given on: all read for themselves, from Kafka what has to be, and see what is gone.
+            self.figures.lagged += self.scatter();
             self.positions[partition] = Some(view.next_offset());
-            self.scatter();
             return Advanced::All;
         }
         for record in view.scan(position, Superseded::Include) {
@@ -398,6 +412,7 @@ impl Feed {
         event: &EventRecord<'_>,
         headers: &(impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone),
     ) {
+        let share = share(self.channels.len());
         let keyed = event.key.and_then(|key| self.by_key.get(key));
         let candidates = keyed.into_iter().flatten().chain(&self.unkeyed);
         let (mut text, mut after) = (None, None);
@@ -415,50 +430,67 @@ impl Feed {
                         .map(|position| position.unwrap_or(EARLIEST)),
                 )
             });
-            if channel.push(text, event) {
+            if channel.push(text, event) >= BLOCK_BYTES.min(share / 2) {
                 let after = after.get_or_insert_with(|| snapshot(&self.positions));
-                seal_one(channel, after, &mut self.bytes);
+                seal_one(channel, after, share, &mut self.bytes);
             }
         }
     }
 
     /// Ends all blocks that are being written.
     fn seal(&mut self) {
-        let mut progress = None;
+        let share = share(self.channels.len());
         for channel in self.channels.values_mut() {
             if channel.is_open() {
-                let progress = progress.get_or_insert_with(|| snapshot(&self.positions));
-                seal_one(channel, progress, &mut self.bytes);
+                seal_one(channel, &self.head, share, &mut self.bytes);
             }
         }
     }
 
-    /// All followers read for themselves from where they are.
-    fn scatter(&mut self) {
-        for (id, subscriber) in &mut self.subscribers {
-            if let State::Following { next, progress } = &subscriber.state {
-                let behind = CatchUp::after(progress);
-                if let Some(channel) = self.channels.get_mut(&subscriber.channel) {
-                    let held = channel.bytes();
-                    channel.leave(*id, *next);
-                    self.bytes -= held - channel.bytes();
-                }
-                subscriber.state = State::CatchingUp(Box::new(behind));
-                self.catching_up.insert(*id);
-                self.figures.lagged += 1;
+    /// Another log than before: nothing of it was given, and whoever had something of the old one is told.
+    fn handle_replaced(&mut self, partition: usize) {
+        self.scatter();
+        self.positions[partition] = None;
+        for subscriber in self.subscribers.values_mut() {
+            if let State::CatchingUp(behind) = &mut subscriber.state {
+                behind.handle_replaced(partition);
             }
         }
+    }
+
+    /// All followers read for themselves from where they are; says how many.
+    fn scatter(&mut self) -> u64 {
+        let mut scattered = 0;
+        for (id, subscriber) in &mut self.subscribers {
+            let State::Following { next, progress } = &subscriber.state else {
+                continue;
+            };
+            let mut behind = CatchUp::after(progress);
+            if let Some(channel) = self.channels.get_mut(&subscriber.channel) {
+                if *next == channel.next_number() {
+                    behind = CatchUp::after(&self.head);
+                }
+                let held = channel.bytes();
+                channel.leave(*id, *next);
+                self.bytes -= held - channel.bytes();
+            }
+            subscriber.state = State::CatchingUp(Box::new(behind));
+            self.catching_up.insert(*id);
+            scattered += 1;
+        }
+        scattered
     }
 }
 
-fn seal_one(channel: &mut Channel, progress: &Rc<[i64]>, bytes: &mut usize) {
-    let bytes_max = if *bytes > FEED_BYTES_MAX {
-        channel::BLOCK_BYTES
-    } else {
-        CHANNEL_BYTES_MAX
-    };
+/// What each of so many channels may hold when all of them together hold too much.
+fn share(channels: usize) -> usize {
+    (FEED_BYTES_MAX / channels.max(1)).min(2 * BLOCK_BYTES)
+}
+
+fn seal_one(channel: &mut Channel, progress: &Rc<[i64]>, share: usize, bytes: &mut usize) {
     *bytes -= channel.bytes();
-    channel.seal(progress, bytes_max);
+    let is_crowded = *bytes + channel.bytes_when_sealed() > FEED_BYTES_MAX;
+    channel.seal(progress, is_crowded.then_some(share));
     *bytes += channel.bytes();
 }
 
