@@ -2,6 +2,8 @@
 
 pub mod event;
 pub mod last_event_id;
+#[cfg(test)]
+mod tests;
 
 use std::cell::OnceCell;
 use std::time::Duration;
