@@ -2,6 +2,7 @@
 //!
 //! History is given as it stands: on a compacted topic the newest record of each key. Rule: a position moves only over what was given, or was looked at and not wanted.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -91,7 +92,7 @@ enum Look {
     /// There is room for no more, or enough was looked at.
     Full,
     /// The rest is not cached.
-    Cold(i64),
+    Cold(Range<i64>),
     /// It is ahead.
     Ahead,
 }
@@ -154,6 +155,8 @@ impl CatchUp {
         room: usize,
     ) -> Taken {
         while self.positions.len() < order.len() {
+            // Of this one's end nothing was asked.
+            self.has_asked_ends = false;
             let partition = i32::try_from(self.positions.len()).unwrap_or(i32::MAX);
             let resume = self
                 .resume
@@ -182,12 +185,12 @@ impl CatchUp {
                     next = Taken::LookOn;
                     break;
                 }
-                Some(Look::Cold(from)) => {
+                Some(Look::Cold(range)) => {
                     self.turn = (partition + 1) % order.len();
                     next = Taken::Cold(ColdRange {
                         partition,
-                        from,
-                        until,
+                        from: range.start,
+                        until: range.end,
                     });
                     break;
                 }
@@ -303,7 +306,8 @@ impl CatchUp {
                     self.positions[partition] = offset;
                     return Look::Full;
                 }
-                Match::NotCached => return Look::Cold(from),
+                // What lies above is here, and newer than what is read from Kafka.
+                Match::NotCached => return Look::Cold(from..until.min(view.evicted_below())),
                 Match::Unknown => return Look::Done,
             }
         }
@@ -376,7 +380,7 @@ fn next_of_keys<'v>(
     view: &'v PartitionView,
     selection: &Selection,
     keys: &[&[u8]],
-    range: std::ops::Range<i64>,
+    range: Range<i64>,
     looks_left: &mut usize,
 ) -> Match<'v> {
     let mut from = range.start;

@@ -105,6 +105,8 @@ struct Subscriber {
 pub struct Feed {
     /// Where the order stands; `None`: the partition is not read far enough to begin.
     positions: Vec<Option<i64>>,
+    /// How often each partition's log had been replaced when it was last looked at.
+    resets: Vec<u64>,
     /// The order as of the last call of [`Feed::advance`]: whoever has taken all blocks is as far.
     head: Rc<[i64]>,
     channels: BTreeMap<ChannelId, Channel>,
@@ -127,6 +129,7 @@ impl Default for Feed {
     fn default() -> Self {
         Self {
             positions: Vec::new(),
+            resets: Vec::new(),
             head: Rc::from([]),
             channels: BTreeMap::new(),
             by_selection: HashMap::new(),
@@ -217,6 +220,7 @@ impl Feed {
     ) -> Advanced {
         let before = self.positions.clone();
         self.positions.resize(topic.partition_count(), None);
+        self.resets.resize(topic.partition_count(), 0);
         let mut advanced = Advanced::All;
         let count = self.positions.len();
         for step in 0..count {
@@ -364,7 +368,9 @@ impl Feed {
         view: &PartitionView,
         records_max: &mut usize,
     ) -> Advanced {
-        if self.positions[partition].is_some_and(|position| view.next_offset() < position) {
+        let is_other =
+            std::mem::replace(&mut self.resets[partition], view.resets()) != view.resets();
+        if self.positions[partition].is_some_and(|at| is_other || view.next_offset() < at) {
             self.handle_replaced(partition);
         }
         // Until it is ready a compacted topic would be given with all its history instead of the newest of each key; and before anything is read, not even the

@@ -176,7 +176,7 @@ fn what_was_let_go_of_is_asked_for_and_then_the_cache_goes_on() {
     let range = ColdRange {
         partition: 0,
         from: 1,
-        until: 5,
+        until: 3,
     };
     assert_eq!(gateway.take(id, 100), Taken::Cold(range));
     // Nothing of this piece is wanted, but it goes on after it.
