@@ -74,8 +74,8 @@ pub(super) fn run(arguments: &StartArguments) -> ExitCode {
 fn announce(addresses: &Addresses, quickstart: bool) {
     for listener in &addresses.listeners {
         println!(
-            "{} listens on http://{}",
-            listener.binding, listener.address
+            "{} listens on {}://{}",
+            listener.binding, listener.scheme, listener.address
         );
     }
     for url in &addresses.metrics {

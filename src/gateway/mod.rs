@@ -17,7 +17,7 @@ use std::time::Duration;
 use socket2::Socket;
 use tokio::sync::oneshot;
 
-use crate::config::{Plan, PrometheusEndpoint};
+use crate::config::{Listener, ListenerExit, Plan, PrometheusEndpoint};
 use crate::guard::key_set::KeySet;
 use crate::kafka::replies::ReplyMessage;
 use crate::kafka::topics::CacheMessage;
@@ -134,6 +134,8 @@ impl std::error::Error for GatewayFault {}
 pub struct Listening {
     /// The tcp server's name.
     pub binding: String,
+    /// What is spoken there, as URLs have it: `http`, `https`, or `tcp` where bytes come back as they are.
+    pub scheme: &'static str,
     /// Its address, with the port the system chose if 0 was asked for.
     pub address: SocketAddr,
 }
@@ -292,6 +294,16 @@ fn all_ready(ready: &mpsc::Receiver<()>, cores: usize) -> bool {
     true
 }
 
+/// What is spoken on an address. On a wildcard address routes may differ by network: then it is what the last of them speaks.
+fn scheme(listener: &Listener, address: SocketAddr, port: u16) -> &'static str {
+    let last = || listener.routes.last().map(|route| &route.exit);
+    match listener.route(address.ip(), port).or_else(last) {
+        Some(ListenerExit::Tls(_)) => "https",
+        Some(ListenerExit::Echo(_)) => "tcp",
+        Some(ListenerExit::Http(_)) | None => "http",
+    }
+}
+
 /// Binds every address of the plan once per core.
 fn bind_all(
     plan: &Plan,
@@ -304,6 +316,7 @@ fn bind_all(
             let (address, bound) = bind_one(&listener.host, *port, cores)?;
             listening.push(Listening {
                 binding: listener.name.clone(),
+                scheme: scheme(listener, address, *port),
                 address,
             });
             for (core, socket) in sockets.iter_mut().zip(bound) {
