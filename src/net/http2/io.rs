@@ -16,6 +16,8 @@ use crate::runtime;
 
 /// Reads from the socket in one turn of the connection, so that a client that sends without end does not keep the core to itself.
 const READS_PER_TURN: u32 = 32;
+/// The least that is read from the socket at once.
+const READ_BYTES_MIN: usize = 1 << 10;
 
 /// What the connection's task sees of the socket.
 #[derive(Debug)]
@@ -53,7 +55,7 @@ impl Watched {
     }
 }
 
-/// A socket, before it what was read of it already.
+/// A socket, before it what was read of it already and is still to be looked at.
 pub(super) struct Io<S> {
     stream: S,
     first: Bytes,
@@ -67,6 +69,17 @@ impl<S> Io<S> {
             first,
             watched,
         }
+    }
+
+    /// Reads more than was asked for, and keeps it.
+    fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let mut ahead = [0; READ_BYTES_MIN];
+        let count = ready!(Pin::new(&mut self.stream).poll_read(context, &mut ahead))?;
+        self.first = Bytes::copy_from_slice(&ahead[..count]);
+        Poll::Ready(Ok(()))
     }
 
     fn handle_read(&self, bytes: &[u8]) {
@@ -96,6 +109,14 @@ impl<S: AsyncRead + Unpin> tokio::io::AsyncRead for Io<S> {
             return Poll::Pending;
         }
         self.watched.reads_left.set(reads_left - 1);
+        // The preface is asked for alone. What comes behind one that is none must not be left in the socket: closing it would reset the
+        // connection, where the client is to see that it ends.
+        if self.first.is_empty() && buffer.remaining() < READ_BYTES_MIN {
+            ready!(self.poll_ahead(context))?;
+            if self.first.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
         if self.first.has_remaining() {
             let count = self.first.len().min(buffer.remaining());
             let piece = self.first.split_to(count);
