@@ -291,7 +291,13 @@ impl World {
         } else {
             let first = |from| next_wanted(log, &client.selection, from);
             let restarts = [start, client.cold_from].map(first);
-            first(seen.next) == Some(offset) || seen.may_restart && restarts.contains(&Some(offset))
+            // A start that has moved on since: what was skipped is gone.
+            let skipped = first(seen.next).is_some_and(|next| next < offset)
+                && (seen.next..offset).all(|number| {
+                    number < log.start || !wants(&client.selection, log.records[number])
+                });
+            first(seen.next) == Some(offset)
+                || seen.may_restart && (restarts.contains(&Some(offset)) || skipped)
         };
         assert!(
             is_next,
