@@ -43,9 +43,14 @@ fn load_file(file: &Path) -> Result<Plan, String> {
 
 /// Loads a text that stands in `tests/config`, where the key stores are (their password is in [`env`]).
 fn loaded(file_name: &str, text: &str) -> Result<Plan, Vec<Mistake>> {
+    loaded_in("tests/config", file_name, text)
+}
+
+/// Loads a text that stands in `folder`.
+fn loaded_in(folder: &str, file_name: &str, text: &str) -> Result<Plan, Vec<Mistake>> {
     let surroundings = Surroundings {
         env: &env,
-        directory: &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config"),
+        directory: &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
         read_file: &|path| fs::read(path),
     };
     load(file_name, text, &surroundings)
@@ -133,7 +138,10 @@ fn every_fixture_is_refused_with_the_expected_messages() {
 #[test]
 fn every_file_of_config_loads_without_a_warning() {
     for file in yaml_files("config") {
-        let plan = load_file(&file).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let text = fs::read_to_string(&file).unwrap();
+        let name = file.file_name().unwrap().to_string_lossy();
+        let plan = loaded_in("config", &name, &text)
+            .unwrap_or_else(|mistakes| panic!("{}", lines(&mistakes)));
         assert!(
             plan.warnings.is_empty(),
             "{}: {:?}",
