@@ -47,6 +47,7 @@ class Gateway:
             assert time.monotonic() < deadline, f"the gateway does not answer:\n{self.log()}"
             try:
                 if self.request("GET", "/")[0] == 200:
+                    assert f"listens on https://0.0.0.0:{self.port}" in self.log(), self.log()
                     return
             except OSError:
                 time.sleep(0.05)

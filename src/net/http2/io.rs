@@ -16,8 +16,10 @@ use crate::runtime;
 
 /// Reads from the socket in one turn of the connection, so that a client that sends without end does not keep the core to itself.
 const READS_PER_TURN: u32 = 32;
-/// The least that is read from the socket at once.
-const READ_BYTES_MIN: usize = 1 << 10;
+/// What a connection begins with (RFC 9113 3.4), bytes.
+const PREFACE_BYTES: usize = 24;
+/// What is read from the socket where so little is asked for.
+const AHEAD_BYTES: usize = 1 << 10;
 
 /// What the connection's task sees of the socket.
 #[derive(Debug)]
@@ -76,7 +78,7 @@ impl<S> Io<S> {
     where
         S: AsyncRead + Unpin,
     {
-        let mut ahead = [0; READ_BYTES_MIN];
+        let mut ahead = [0; AHEAD_BYTES];
         let count = ready!(Pin::new(&mut self.stream).poll_read(context, &mut ahead))?;
         self.first = Bytes::copy_from_slice(&ahead[..count]);
         Poll::Ready(Ok(()))
@@ -105,13 +107,14 @@ impl<S: AsyncRead + Unpin> tokio::io::AsyncRead for Io<S> {
         }
         let reads_left = self.watched.reads_left.get();
         if reads_left == 0 {
+            self.watched.begin_turn();
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         self.watched.reads_left.set(reads_left - 1);
         // The preface is asked for alone. What comes behind one that is none must not be left in the socket: closing it would reset the
         // connection, where the client is to see that it ends.
-        if self.first.is_empty() && buffer.remaining() < READ_BYTES_MIN {
+        if self.first.is_empty() && buffer.remaining() <= PREFACE_BYTES {
             ready!(self.poll_ahead(context))?;
             if self.first.is_empty() {
                 return Poll::Ready(Ok(()));
@@ -162,5 +165,49 @@ impl<S: AsyncWrite + Unpin> tokio::io::AsyncWrite for Io<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_close(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Reads once, `room` bytes at most.
+    fn read(io: &mut Io<&[u8]>, room: usize) -> Vec<u8> {
+        let mut space = vec![0; room];
+        let mut buffer = ReadBuf::new(&mut space);
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = tokio::io::AsyncRead::poll_read(Pin::new(io), &mut context, &mut buffer);
+        assert!(matches!(polled, Poll::Ready(Ok(()))));
+        buffer.filled().to_vec()
+    }
+
+    fn io(first: &'static [u8], stream: &'static [u8]) -> Io<&'static [u8]> {
+        Io::new(
+            stream,
+            Bytes::from_static(first),
+            Watched::new(Instant::ZERO),
+        )
+    }
+
+    #[test]
+    fn what_comes_behind_the_preface_is_not_left_in_the_socket() {
+        let sent = b"INVALID CONNECTION PREFACE\r\n\r\n";
+        let mut io = io(b"", sent);
+        assert_eq!(read(&mut io, PREFACE_BYTES), &sent[..PREFACE_BYTES]);
+        assert!(io.stream.is_empty());
+        assert_eq!(read(&mut io, 4_096), &sent[PREFACE_BYTES..]);
+        assert_eq!(read(&mut io, 4_096), b"");
+        assert_eq!(read(&mut io, PREFACE_BYTES), b"", "the end stays the end");
+    }
+
+    #[test]
+    fn what_was_read_before_comes_first_and_each_byte_is_counted_once() {
+        let mut io = io(b"abc", b"defg");
+        let pieces = [2, 8, 3, 8].map(|room| read(&mut io, room));
+        assert_eq!(pieces, [&b"ab"[..], b"c", b"def", b"g"]);
+        assert_eq!(io.watched.take_moved(), (7, 0));
     }
 }
