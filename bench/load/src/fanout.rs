@@ -22,6 +22,8 @@ use crate::connection::{Connection, wait};
 
 /// How long the last events are waited for.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long streams that have opened are given to follow.
+const SETTLE: Duration = Duration::from_millis(500);
 /// How long the heads of all streams may take.
 const OPEN_MAX: Duration = Duration::from_secs(60);
 /// Digits of the moment in a record.
@@ -131,6 +133,25 @@ pub fn run(arguments: &Arguments) -> io::Result<Figures> {
     if arguments.hold {
         let _ = io::stdin().read(&mut [0; 64])?;
     }
+    // Who has just opened follows a moment later; what was there before is not what is measured.
+    let follow = Instant::now() + SETTLE;
+    while Instant::now() < follow {
+        wait(&epoll, &mut events, Duration::from_millis(10))?;
+        for event in events.drain(..) {
+            receive(
+                &mut streams,
+                event.data.u64(),
+                &mut scratch,
+                started,
+                &mut figures,
+            );
+        }
+    }
+    for stream in streams.iter_mut().flatten() {
+        stream.received = 0;
+    }
+    (figures.received, figures.reads) = (0, 0);
+    figures.latency_us.reset();
     publish(
         arguments,
         &epoll,
