@@ -166,6 +166,43 @@ on_both_brokers! {
             the_etag_of_a_record_is_part_of_its_tag,
             on_another_topic_a_tag_is_a_cursor,
             filters_are_an_or_of_ands;
+        events:
+            a_stream_begins_at_once_and_goes_on_live,
+            an_event_has_the_bytes_of_its_record,
+            ids_may_have_the_key,
+            of_a_compacted_topic_a_client_gets_the_newest_of_each_key,
+            filters_come_from_the_path,
+            a_silent_stream_is_kept_alive,
+            what_is_no_stream_is_refused,
+            a_topic_may_come_later_than_its_clients,
+            sigterm_ends_streams_in_order,
+            clients_that_leave_are_forgotten;
+        resume:
+            at_every_id_another_gateway_goes_on,
+            an_id_comes_by_header_or_query,
+            an_id_beyond_the_end_is_a_gap;
+        fanout:
+            two_hundred_clients_of_a_key_get_each_event_once,
+            who_reads_late_gets_everything_once;
+        tokens:
+            who_has_no_good_token_is_told_so,
+            a_token_comes_by_cookie_header_or_query,
+            who_asks_may_be_part_of_a_record_and_of_a_filter,
+            keys_come_from_a_url_and_change,
+            without_keys_nobody_is_told_that_a_token_is_bad;
+        renewal:
+            one_answer_renews_all_streams_of_a_connection,
+            what_does_not_cover_a_stream_does_not_renew_it,
+            a_stream_that_takes_nothing_is_cut_too,
+            without_tls_a_connection_is_cut_when_its_token_ends;
+        http2:
+            both_versions_are_spoken_on_one_port,
+            a_body_that_is_too_large_costs_its_stream_alone,
+            a_hundred_streams_are_answered_side_by_side,
+            sigterm_says_goodbye_and_finishes_what_is_in_flight,
+            floods_end_their_connection_alone,
+            a_connection_has_so_many_streams_and_no_more,
+            the_preface_decides;
     }
     own: {
         outage:
@@ -181,7 +218,9 @@ on_both_brokers! {
 
 /// What only one kind of broker can do, and what needs none.
 mod only {
-    use crate::cases::{cli, durability, foreign, observe, quickstart};
+    use crate::cases::{
+        cli, cross_origin, durability, files, foreign, http2, observe, quickstart, resume, secured,
+    };
     use crate::harness::{Env, broker::Broker};
 
     #[test]
@@ -215,6 +254,71 @@ mod only {
     #[ignore = "needs Apache Kafka: tools/kafka.sh"]
     fn kafka_compressed_batches_of_the_java_client_appear() {
         foreign::java_compression(&Env::new(Broker::shared_kafka()));
+    }
+
+    #[test]
+    fn what_retention_took_is_a_gap() {
+        resume::what_retention_took_is_a_gap(&Env::new(Broker::embedded()));
+    }
+
+    #[test]
+    fn a_protocol_and_a_version_are_agreed_on() {
+        secured::a_protocol_and_a_version_are_agreed_on();
+    }
+
+    #[test]
+    fn only_names_that_are_served_are_let_in() {
+        secured::only_names_that_are_served_are_let_in();
+    }
+
+    #[test]
+    fn certificates_give_roles() {
+        secured::certificates_give_roles();
+    }
+
+    #[test]
+    fn who_shakes_no_hands_is_let_go_and_disturbs_nobody() {
+        secured::who_shakes_no_hands_is_let_go_and_disturbs_nobody();
+    }
+
+    #[test]
+    fn sessions_are_taken_up_on_whatever_core() {
+        secured::sessions_are_taken_up_on_whatever_core();
+    }
+
+    #[test]
+    fn without_a_policy_other_origins_are_refused() {
+        cross_origin::without_a_policy_other_origins_are_refused();
+    }
+
+    #[test]
+    fn any_origin_may_be_let_in() {
+        cross_origin::any_origin_may_be_let_in();
+    }
+
+    #[test]
+    fn some_origins_may_do_some_things() {
+        cross_origin::some_origins_may_do_some_things();
+    }
+
+    #[test]
+    fn a_stream_that_takes_nothing_is_reset_and_disturbs_nobody() {
+        http2::a_stream_that_takes_nothing_is_reset_and_disturbs_nobody();
+    }
+
+    #[test]
+    fn files_are_served_and_known_again() {
+        files::files_are_served_and_known_again();
+    }
+
+    #[test]
+    fn nothing_outside_of_the_directory_is_served() {
+        files::nothing_outside_of_the_directory_is_served();
+    }
+
+    #[test]
+    fn an_echo_answers_with_what_it_is_sent() {
+        files::an_echo_answers_with_what_it_is_sent();
     }
 
     #[test]

@@ -27,7 +27,7 @@ const PROMETHEUS: &str = "    prometheus_exporter:
 ";
 
 /// Where the gateway said that its metrics are.
-fn exporter(gateway: &Gateway) -> SocketAddr {
+pub(super) fn exporter(gateway: &Gateway) -> SocketAddr {
     let said = eventually("the gateway names its exporter", PATIENCE, || {
         let output = gateway.output();
         let (_, rest) = output.split_once("metrics on http://")?;

@@ -158,7 +158,8 @@ pub(crate) fn correlated(topics: &Correlated) -> String {
     )
 }
 
-fn indented(lines: &str, by: usize) -> String {
+/// These lines, each so many spaces further in.
+pub(super) fn indented(lines: &str, by: usize) -> String {
     let mut text = String::new();
     for line in lines.lines() {
         writeln!(text, "{:by$}{line}", "").expect("strings take what is written");

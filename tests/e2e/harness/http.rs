@@ -262,6 +262,46 @@ impl Connection {
         })
     }
 
+    /// Reads the head of an answer whose body comes bit by bit.
+    pub(crate) fn receive_head(&mut self) -> Result<(u16, Vec<(String, String)>), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        if self.input.is_empty() && self.read(deadline)? == 0 {
+            return Err(Failure::Closed);
+        }
+        let status = status_line(&self.line(deadline)?)?;
+        Ok((status, self.headers(deadline)?))
+    }
+
+    /// Reads one chunk of such a body, the last one being empty. Silence is no failure: what has come stays.
+    pub(crate) fn receive_chunk(&mut self, patience: Duration) -> Result<Vec<u8>, Failure> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some((size, at)) = self.whole_chunk()? {
+                let chunk = self.input[at..at + size].to_vec();
+                self.input.drain(..at + size + 2);
+                return Ok(chunk);
+            }
+            self.read_more(deadline)?;
+        }
+    }
+
+    /// The size of the chunk that is read already, and where it begins.
+    fn whole_chunk(&self) -> Result<Option<(usize, usize)>, Failure> {
+        let Some(end) = self.input.windows(2).position(|pair| pair == b"\r\n") else {
+            return Ok(None);
+        };
+        let digits = std::str::from_utf8(&self.input[..end]).unwrap_or_default();
+        let Ok(size) = usize::from_str_radix(digits, 16) else {
+            return malformed(&format!("chunk size {digits:?}"));
+        };
+        let at = end + 2;
+        match self.input.get(at + size..at + size + 2) {
+            None => Ok(None),
+            Some(b"\r\n") => Ok(Some((size, at))),
+            Some(_) => malformed("no line end after a chunk"),
+        }
+    }
+
     /// Asserts that the peer closes the connection and sends nothing more.
     #[track_caller]
     pub(crate) fn assert_closes(&mut self) {

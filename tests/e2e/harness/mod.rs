@@ -5,15 +5,20 @@
 //! but by a condition with a deadline ([`eventually`]).
 
 pub(crate) mod broker;
+pub(crate) mod certificates;
 pub(crate) mod checker;
 pub(crate) mod config;
 pub(crate) mod gateway;
+pub(crate) mod h2;
 pub(crate) mod http;
 pub(crate) mod kafka;
 pub(crate) mod link;
 pub(crate) mod records;
 pub(crate) mod replier;
+pub(crate) mod site;
+pub(crate) mod sse;
 pub(crate) mod timing;
+pub(crate) mod tokens;
 pub(crate) mod tool;
 pub(crate) mod writers;
 
@@ -21,13 +26,14 @@ use self::broker::Broker;
 use self::config::{Crud, Mapping};
 use self::gateway::Gateway;
 use self::kafka::Kafka;
+use self::site::Site;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, net, process, thread};
 
 /// The longest that anything is waited for. No case passes because of it; it only ends one that hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Two partitions of a key never agree on an order, so most cases take more than one.
 pub(crate) const COMPACTED: &[(&str, &str)] = &[("cleanup.policy", "compact")];
@@ -73,6 +79,11 @@ impl Env {
     /// A gateway with this configuration, ready to answer.
     pub(crate) fn gateway(&self, config: &Crud) -> Gateway {
         Gateway::start(&self.broker.bootstrap(), &config.yaml())
+    }
+
+    /// A gateway with this configuration, ready to answer.
+    pub(crate) fn site(&self, site: &Site) -> Gateway {
+        site.start(&self.broker.bootstrap())
     }
 
     /// A gateway with this mapping, ready to answer.
