@@ -256,8 +256,10 @@ impl Topics {
         read: impl FnOnce(&PartitionView) -> R,
     ) -> Option<R> {
         let partitions = reader.partitions.borrow();
-        if let Some(view) = &partitions.get(partition)?.view {
-            Some(read(view))
+        let found = partitions.get(partition)?;
+        if let Some(view) = &found.view {
+            // Before that, it does not even know where the log starts.
+            found.has_begun.then(|| read(view))
         } else {
             let key = (reader.name.clone(), i32::try_from(partition).ok()?);
             self.inner
