@@ -73,7 +73,9 @@ pub(crate) fn without_a_policy_other_origins_are_refused() {
 }
 
 pub(crate) fn any_origin_may_be_let_in() {
-    let gateway = site().http("access-control:\n  policy: cross-origin").start("");
+    let gateway = site()
+        .http("access-control:\n  policy: cross-origin")
+        .start("");
     let any = ("access-control-allow-origin", "*");
     let headers = preflight(FOE, "PUT", "x-a, x-b");
     let answer = ask(&gateway, "OPTIONS", "/nowhere", &headers).expect(204);
@@ -125,7 +127,12 @@ pub(crate) fn some_origins_may_do_some_things() {
     let friend = ("access-control-allow-origin", FRIEND);
     let credentials = ("access-control-allow-credentials", "true");
     let exposed = ("access-control-expose-headers", "etag");
-    let asked = ask(&gateway, "OPTIONS", "/echo", &preflight(FRIEND, "PUT", "X-A, content-type"));
+    let asked = ask(
+        &gateway,
+        "OPTIONS",
+        "/echo",
+        &preflight(FRIEND, "PUT", "X-A, content-type"),
+    );
     let asked = asked.expect(204);
     for (name, value) in [
         friend,
@@ -135,7 +142,12 @@ pub(crate) fn some_origins_may_do_some_things() {
     ] {
         assert_eq!(asked.header(name), Some(value), "{asked:?}");
     }
-    let port = ask(&gateway, "OPTIONS", "/echo", &preflight("https://app.example.com:443", "GET", ""));
+    let port = ask(
+        &gateway,
+        "OPTIONS",
+        "/echo",
+        &preflight("https://app.example.com:443", "GET", ""),
+    );
     port.expect(204);
     for (origin, method, headers) in [
         (FOE, "GET", ""),
@@ -162,7 +174,10 @@ pub(crate) fn some_origins_may_do_some_things() {
     // The script learns why it was refused.
     let refused = ask(&gateway, "GET", "/echo", &[("origin", FRIEND)]).expect(401);
     assert_eq!(refused.header("access-control-allow-origin"), Some(FRIEND));
-    assert_eq!(refused.header("access-control-allow-credentials"), Some("true"));
+    assert_eq!(
+        refused.header("access-control-allow-credentials"),
+        Some("true")
+    );
     let file = ask(&gateway, "GET", "/files/a.txt", &[("origin", FRIEND)]).expect(200);
     assert_says(&file, &[friend, credentials, exposed, ("vary", "origin")]);
     let etag = file.etag();

@@ -212,7 +212,10 @@ pub(crate) fn what_is_no_stream_is_refused(env: &Env) {
         let long = "A".repeat(9_000);
         let id = [("last-event-id", &*long)];
         let answer = over.request(&gateway, "GET", "/events", &id).expect(400);
-        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/problem+json")
+        );
         let path = format!("/events?lastEventId={long}");
         over.request(&gateway, "GET", &path, &[]).expect(400);
     }
@@ -264,7 +267,9 @@ pub(crate) fn clients_that_leave_are_forgotten(env: &Env) {
     let exporter = exporter(&gateway);
     let open = || {
         let text = Http::new(exporter).get("/metrics").expect(200).text();
-        let gauges = text.lines().filter(|line| line.starts_with("sluice_sse_streams"));
+        let gauges = text
+            .lines()
+            .filter(|line| line.starts_with("sluice_sse_streams"));
         let values = gauges.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
         values.sum::<u64>()
     };
@@ -276,5 +281,7 @@ pub(crate) fn clients_that_leave_are_forgotten(env: &Env) {
         .collect();
     assert_eq!(open(), 20);
     drop(streams);
-    eventually("they are forgotten", PATIENCE, || (open() == 0).then_some(()));
+    eventually("they are forgotten", PATIENCE, || {
+        (open() == 0).then_some(())
+    });
 }

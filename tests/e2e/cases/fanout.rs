@@ -20,7 +20,8 @@ pub(crate) fn two_hundred_clients_of_a_key_get_each_event_once(env: &Env) {
     let topic = env.topic(2, &[]);
     let with = format!("topic: {topic}\nfilters:\n  - key: ${{params.key}}");
     let gateway = env.site(&Site::default().events("/events/{key}", "", "", &with));
-    env.kafka.append(&topic, 0, &[Record::new("wanted", "begin")]);
+    env.kafka
+        .append(&topic, 0, &[Record::new("wanted", "begin")]);
     let (barrier, arrivals) = (Barrier::new(CLIENTS + 1), AtomicUsize::new(0));
     let client = |n: usize| {
         let over = Over::BOTH[n % 2];
@@ -54,7 +55,9 @@ pub(crate) fn two_hundred_clients_of_a_key_get_each_event_once(env: &Env) {
             });
         }
         env.kafka.append(&topic, 0, &[Record::new("wanted", "end")]);
-        let joined = clients.into_iter().map(|client| client.join().expect("a client"));
+        let joined = clients
+            .into_iter()
+            .map(|client| client.join().expect("a client"));
         (sent, joined.collect::<Vec<_>>())
     });
     let mut lags = Vec::new();
@@ -66,7 +69,9 @@ pub(crate) fn two_hundred_clients_of_a_key_get_each_event_once(env: &Env) {
     }
     lags.sort_unstable();
     let (median, most) = (lags[lags.len() / 2], lags[lags.len() - 1]);
-    println!("{CLIENTS} clients, {LIVE} events: median lag {median:?} after the acknowledgement, {most:?} at most");
+    println!(
+        "{CLIENTS} clients, {LIVE} events: median lag {median:?} after the acknowledgement, {most:?} at most"
+    );
     assert!(median < MEDIAN_MAX, "{median:?}");
 }
 

@@ -24,7 +24,10 @@ pub(crate) fn both_versions_are_spoken_on_one_port(env: &Env) {
     assert!(put.expect(204).body.is_empty());
     let by_http1 = http.get("/items/1").expect(200);
     let by_http2 = client.get("/items/1").expect(200);
-    assert_eq!((by_http1.text(), by_http2.text()), ("[1]".into(), "[1]".into()));
+    assert_eq!(
+        (by_http1.text(), by_http2.text()),
+        ("[1]".into(), "[1]".into())
+    );
     let etag = by_http2.etag();
     assert_eq!(by_http1.etag(), etag);
     let not_modified = client.request("GET", "/items/1", &[("if-none-match", &etag)], None);
@@ -33,7 +36,11 @@ pub(crate) fn both_versions_are_spoken_on_one_port(env: &Env) {
     assert_eq!(head.header("content-length"), Some("3"));
     assert!(head.body.is_empty());
     assert_eq!(client.get("/items").expect(200).text(), "[[1]]");
-    for (method, path) in [("GET", "/items/2"), ("GET", "/nowhere"), ("PATCH", "/items/1")] {
+    for (method, path) in [
+        ("GET", "/items/2"),
+        ("GET", "/nowhere"),
+        ("PATCH", "/items/1"),
+    ] {
         let answer = client.request(method, path, &[], None).expect(404);
         let kind = answer.header("content-type");
         assert_eq!(kind, Some("application/problem+json"), "{method} {path}");
@@ -54,10 +61,14 @@ pub(crate) fn a_body_that_is_too_large_costs_its_stream_alone(env: &Env) {
     for _ in 0..3 {
         let answer = client.request("PUT", "/items/1", &[], Some(&large));
         answer.expect(413);
-        client.request("PUT", "/items/2", &[], Some(b"small")).expect(204);
+        client
+            .request("PUT", "/items/2", &[], Some(b"small"))
+            .expect(204);
     }
     let most = vec![b'y'; 900_000];
-    client.request("PUT", "/items/3", &[], Some(&most)).expect(204);
+    client
+        .request("PUT", "/items/3", &[], Some(&most))
+        .expect(204);
     assert!(client.get("/items/3").expect(200).body == most);
     assert!(client.is_open());
     assert_eq!(env.kafka.log(&topic, 1).len(), 4);
@@ -68,9 +79,9 @@ pub(crate) fn a_hundred_streams_are_answered_side_by_side(env: &Env) {
     let gateway = env.mapping(&Mapping::sync(&topics));
     let service = Service::reading(&topics.requests, 1).reply_partitions(2);
     // The replies come in another order than the requests.
-    let service = service.hold(100).start(env, |request| {
-        vec![Reply::bare(&request.record.text())]
-    });
+    let service = service
+        .hold(100)
+        .start(env, |request| vec![Reply::bare(&request.record.text())]);
     let client = Http2::connect(gateway.address());
     let pending: Vec<_> = (0..100)
         .map(|n| {
@@ -95,12 +106,16 @@ pub(crate) fn sigterm_says_goodbye_and_finishes_what_is_in_flight(env: &Env) {
     let headers = [("content-length", "4")];
     let begun = client.begin("PUT", "/items/1", &headers, false);
     let (pending, mut upload) = begun.expect("a stream");
-    upload.send_data(Bytes::from_static(b"ab"), false).expect("room");
+    upload
+        .send_data(Bytes::from_static(b"ab"), false)
+        .expect("room");
     // Streams of a connection come in order: what follows it is answered after it has begun.
     client.get("/items").expect(200);
     gateway.signal("TERM");
     assert_eq!(idle.ending(), Ok(()), "GOAWAY without an error");
-    upload.send_data(Bytes::from_static(b"cd"), true).expect("room");
+    upload
+        .send_data(Bytes::from_static(b"cd"), true)
+        .expect("room");
     pending.finish().expect("an answer").expect(204);
     assert_eq!(client.ending(), Ok(()));
     assert_eq!(gateway.exit_code(Duration::from_secs(10)), Some(0));
@@ -123,7 +138,9 @@ pub(crate) fn a_stream_that_takes_nothing_is_reset_and_disturbs_nobody() {
     let mut settings = h2::client::Builder::new();
     settings.initial_window_size(1_000);
     let client = Http2::connect_with(gateway.address(), Some(&config), &settings);
-    let slow = client.send("GET", "/files/large", &[], None).expect("a stream");
+    let slow = client
+        .send("GET", "/files/large", &[], None)
+        .expect("a stream");
     let mut slow = slow.head().expect("a head");
     let mut got = 0;
     let error = loop {
@@ -198,12 +215,24 @@ pub(crate) fn floods_end_their_connection_alone(env: &Env) {
     let topic = env.compacted(1);
     let gateway = env.crud(&topic);
     let other = Http2::connect(gateway.address());
-    other.request("PUT", "/items/1", &[], Some(b"1")).expect(204);
+    other
+        .request("PUT", "/items/1", &[], Some(b"1"))
+        .expect(204);
     let address = gateway.address();
     let stream = |n: u32| 2 * n + 1;
-    let settings = |n: u32| frame(4, 0, 0, &[&[0, 4, 0, 1][..], &n.to_be_bytes()[2..]].concat());
+    let settings = |n: u32| {
+        frame(
+            4,
+            0,
+            0,
+            &[&[0, 4, 0, 1][..], &n.to_be_bytes()[2..]].concat(),
+        )
+    };
     let ended = [
-        ("ping", flood(address, |n| frame(6, 0, 0, &u64::from(n).to_be_bytes()))),
+        (
+            "ping",
+            flood(address, |n| frame(6, 0, 0, &u64::from(n).to_be_bytes())),
+        ),
         ("settings", flood(address, settings)),
         (
             "rapid reset",
@@ -256,7 +285,8 @@ pub(crate) fn a_connection_has_so_many_streams_and_no_more(env: &Env) {
     for n in 0..6 {
         let mut block = vec![0x82, 0x86, 0x04, 7];
         block.extend(b"/events");
-        rude.write_all(&frame(1, 5, 2 * n + 1, &block)).expect("sent");
+        rude.write_all(&frame(1, 5, 2 * n + 1, &block))
+            .expect("sent");
     }
     let mut refused = None;
     while refused.is_none() {
@@ -290,9 +320,16 @@ pub(crate) fn the_preface_decides(env: &Env) {
     let mut wrong = gateway.http().connect();
     wrong.send("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n");
     let told = wrong.receive_all();
-    assert!(told.is_empty() || told.starts_with(b"HTTP/1.1 "), "{told:?}");
+    assert!(
+        told.is_empty() || told.starts_with(b"HTTP/1.1 "),
+        "{told:?}"
+    );
     // An upgrade is not taken, only answered.
-    let headers = [("connection", "upgrade, http2-settings"), ("upgrade", "h2c"), ("http2-settings", "AAMAAABkAAQAAP__")];
+    let headers = [
+        ("connection", "upgrade, http2-settings"),
+        ("upgrade", "h2c"),
+        ("http2-settings", "AAMAAABkAAQAAP__"),
+    ];
     let mut upgrade = gateway.http().connect();
     upgrade.send(request("GET", "/items", &headers, None));
     upgrade.receive("GET").expect("an answer").expect(200);

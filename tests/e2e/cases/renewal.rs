@@ -135,7 +135,8 @@ pub(crate) fn one_answer_renews_all_streams_of_a_connection(env: &Env) {
     eventually("the first end is over", PATIENCE, || {
         (now_millis() > first_end * 1000 + 500).then_some(())
     });
-    env.kafka.append(&world.topic, 0, &[Record::new("a", "after")]);
+    env.kafka
+        .append(&world.topic, 0, &[Record::new("a", "after")]);
     for stream in &mut streams {
         assert_eq!(next_record(stream).data(), "after");
     }
@@ -218,7 +219,9 @@ pub(crate) fn without_tls_a_connection_is_cut_when_its_token_ends(env: &Env) {
     let metrics = crate::harness::http::Http::new(exporter(&gateway));
     eventually("the one that stalls is cut", Duration::from_secs(3), || {
         let text = metrics.get("/metrics").text();
-        let gauges = text.lines().filter(|line| line.starts_with("sluice_sse_streams"));
+        let gauges = text
+            .lines()
+            .filter(|line| line.starts_with("sluice_sse_streams"));
         gauges
             .into_iter()
             .all(|line| line.ends_with(" 0"))

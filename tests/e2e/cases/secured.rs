@@ -1,11 +1,11 @@
 //! TLS (the reference's 2.2): who is let in by name, protocol and certificate, and who disturbs nobody.
 
+use crate::harness::PATIENCE;
 use crate::harness::certificates::{Authority, Secured, vault};
 use crate::harness::gateway::Gateway;
 use crate::harness::h2::Http2;
 use crate::harness::http::Http;
 use crate::harness::site::Site;
-use crate::harness::PATIENCE;
 use rustls::ALL_VERSIONS;
 use rustls::version::{TLS12, TLS13};
 use std::time::{Duration, Instant};
@@ -17,7 +17,10 @@ fn echo(authority: &Authority, options: &str) -> Gateway {
     let tls = format!("vault: mine\noptions:\n{options}exit: north_http_server");
     let site = Site::default()
         .top(&vault(false))
-        .file("server.pem", authority.server(&["localhost", "other.test"]).pem)
+        .file(
+            "server.pem",
+            authority.server(&["localhost", "other.test"]).pem,
+        )
         .tls(&tls)
         .echo("/echo", "");
     site.start("")
@@ -149,7 +152,9 @@ pub(crate) fn who_shakes_no_hands_is_let_go_and_disturbs_nobody() {
         assert!(!told.starts_with(b"HTTP/"), "{told:?}");
     }
     let config = authority.client_config(None, &["h2"], ALL_VERSIONS);
-    Http2::secure(gateway.address(), &config).get("/echo").expect(200);
+    Http2::secure(gateway.address(), &config)
+        .get("/echo")
+        .expect(200);
     for client in &mut silent {
         client.assert_closes();
     }

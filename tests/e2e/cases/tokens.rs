@@ -67,7 +67,10 @@ fn refused(issuer: &Issuer) -> Vec<(&'static str, String)> {
         ("none", issuer.unsigned(&role)),
         ("expired", with("exp", json!(now_seconds() - 1))),
         ("not yet valid", with("nbf", json!(now_seconds() + 60))),
-        ("other issuer", with("iss", json!("https://other.example.com"))),
+        (
+            "other issuer",
+            with("iss", json!("https://other.example.com")),
+        ),
         ("no issuer", with("iss", Value::Null)),
         ("other audience", with("aud", json!("other"))),
         ("other audiences", with("aud", json!(["other", "another"]))),
@@ -88,7 +91,11 @@ pub(crate) fn who_has_no_good_token_is_told_so(env: &Env) {
         .top(&issuer.guard(""))
         .http(HEADERS)
         .echo("/echo", "read")
-        .mapping("/items/*", "read, write", &[("PUT", "/items/{id}", &produce)])
+        .mapping(
+            "/items/*",
+            "read, write",
+            &[("PUT", "/items/{id}", &produce)],
+        )
         .events("/events", "read", "", &format!("topic: {topic}"));
     let gateway = env.site(&site);
     // Whatever stands behind the server: the same answer.
@@ -109,20 +116,25 @@ pub(crate) fn who_has_no_good_token_is_told_so(env: &Env) {
         let reader = bearer(&issuer.token(&json!({"scope": "read other"})));
         let reader = [("authorization", &*reader)];
         over.request(&gateway, "GET", "/echo", &reader).expect(200);
-        over.request(&gateway, "PUT", "/items/1", &reader).expect(403);
+        over.request(&gateway, "PUT", "/items/1", &reader)
+            .expect(403);
         // What there is no route to is not there for anybody; a role has nothing to do with it.
-        over.request(&gateway, "GET", "/nowhere", &reader).expect(404);
+        over.request(&gateway, "GET", "/nowhere", &reader)
+            .expect(404);
         let nobody = bearer(&issuer.token(&json!({"scope": "other"})));
         let nobody = [("authorization", &*nobody)];
-        over.request(&gateway, "GET", "/events", &nobody).expect(403);
+        over.request(&gateway, "GET", "/events", &nobody)
+            .expect(403);
         let roleless = bearer(&issuer.token(&json!({})));
         let roleless = [("authorization", &*roleless)];
-        over.request(&gateway, "GET", "/echo", &roleless).expect(403);
+        over.request(&gateway, "GET", "/echo", &roleless)
+            .expect(403);
 
         let writer = json!({"scope": ["write", "read"], "aud": ["x", tokens::AUDIENCE]});
         let writer = bearer(&issuer.token(&writer));
         let writer = [("authorization", &*writer)];
-        over.request(&gateway, "PUT", "/items/1", &writer).expect(204);
+        over.request(&gateway, "PUT", "/items/1", &writer)
+            .expect(204);
         let stream = over.open(&gateway, "/events", &writer);
         assert_eq!(stream.status, 200);
         let endless = issuer.token(&json!({"scope": "read", "exp": null}));
@@ -152,9 +164,15 @@ pub(crate) fn a_token_comes_by_cookie_header_or_query(env: &Env) {
         let cookie = |token: &str| format!("a=1; access_token={token}; b=2");
         assert_eq!(ask("/echo", &[("cookie", &cookie(&good))]), 200);
         // The cookie counts before the header, and the header before the query.
-        let both = [("cookie", &*cookie(&good)), ("authorization", &*bearer(&bad))];
+        let both = [
+            ("cookie", &*cookie(&good)),
+            ("authorization", &*bearer(&bad)),
+        ];
         assert_eq!(ask(&query(&bad), &both), 200);
-        let both = [("cookie", &*cookie(&bad)), ("authorization", &*bearer(&good))];
+        let both = [
+            ("cookie", &*cookie(&bad)),
+            ("authorization", &*bearer(&good)),
+        ];
         assert_eq!(ask(&query(&good), &both), 401);
         assert_eq!(ask(&query(&bad), &[("authorization", &bearer(&good))]), 200);
         assert_eq!(ask(&query(&bad), &[]), 401);
@@ -173,7 +191,10 @@ fn assert_silent_about(mut gateway: Gateway, tokens: &[&str]) {
         output.contains("ENGINE_STOPPED").then_some(output)
     });
     assert!(output.contains("BINDING_HTTP_REQUEST_ACCEPTED"), "{output}");
-    assert!(output.contains("GUARD_JWT_AUTHORIZATION_FAILED"), "{output}");
+    assert!(
+        output.contains("GUARD_JWT_AUTHORIZATION_FAILED"),
+        "{output}"
+    );
     assert!(output.contains("access ["), "{output}");
     for token in tokens {
         for part in token.split('.') {
@@ -200,12 +221,15 @@ pub(crate) fn who_asks_may_be_part_of_a_record_and_of_a_filter(env: &Env) {
         issuer.token(&claims)
     };
     let (alice, bob) = (token("alice", "red"), token("bob", "blue"));
-    let open = |over: Over, who: &str| {
-        over.open(&gateway, &format!("/own?access_token={who}"), &[])
-    };
+    let open =
+        |over: Over, who: &str| over.open(&gateway, &format!("/own?access_token={who}"), &[]);
     let mut streams = Over::BOTH.map(|over| (open(over, &alice), open(over, &bob)));
     let http = gateway.http();
-    for (who, note) in [(&alice, "from alice"), (&bob, "from bob"), (&alice, "again")] {
+    for (who, note) in [
+        (&alice, "from alice"),
+        (&bob, "from bob"),
+        (&alice, "again"),
+    ] {
         let headers = [("authorization", &*bearer(who))];
         let posted = http.request("POST", "/notes", &headers, Some(note.as_bytes()));
         posted.expect(204);
@@ -269,7 +293,10 @@ pub(crate) fn keys_come_from_a_url_and_change(env: &Env) {
     let ask = |issuer: &Issuer| {
         let token = bearer(&issuer.token(&json!({"scope": "read"})));
         let headers = [("authorization", &*token)];
-        gateway.http().request("GET", "/echo", &headers, None).status
+        gateway
+            .http()
+            .request("GET", "/echo", &headers, None)
+            .status
     };
     // As soon as the port is open, or soon after: never as a refusal for good.
     eventually("the keys are there", PATIENCE, || match ask(&old) {
@@ -280,7 +307,9 @@ pub(crate) fn keys_come_from_a_url_and_change(env: &Env) {
     assert_eq!(ask(&new), 401);
     *server.keys.lock().expect("a lock") = json!({"keys": [old.jwk(), new.jwk()]});
     // A name that is not known has the keys fetched again, though not for each such token.
-    eventually("the new key is there", PATIENCE, || (ask(&new) == 200).then_some(()));
+    eventually("the new key is there", PATIENCE, || {
+        (ask(&new) == 200).then_some(())
+    });
     assert_eq!(ask(&old), 200);
     *server.keys.lock().expect("a lock") = json!({"keys": [new.jwk()]});
     assert_eq!(ask(&new), 200);
@@ -297,7 +326,10 @@ pub(crate) fn without_keys_nobody_is_told_that_a_token_is_bad(env: &Env) {
     let gateway = env.site(&site);
     let token = bearer(&Issuer::new("any").token(&json!({"scope": "read"})));
     let headers = [("authorization", &*token)];
-    let answer = gateway.http().request("GET", "/echo", &headers, None).expect(503);
+    let answer = gateway
+        .http()
+        .request("GET", "/echo", &headers, None)
+        .expect(503);
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
     assert_unauthorized(gateway.http().get("/echo"), "no token");
 }

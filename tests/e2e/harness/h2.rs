@@ -194,7 +194,9 @@ fn shown(ending: Result<(), h2::Error>) -> Result<(), String> {
 async fn upload_all(upload: &mut SendStream<Bytes>, mut body: Bytes) -> Option<()> {
     while !body.is_empty() {
         upload.reserve_capacity(body.len());
-        let room = poll_fn(|context| upload.poll_capacity(context)).await?.ok()?;
+        let room = poll_fn(|context| upload.poll_capacity(context))
+            .await?
+            .ok()?;
         let piece = body.split_to(room.min(body.len()));
         upload.send_data(piece, body.is_empty()).ok()?;
     }

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use std::{fs, net, process, thread};
 
 /// The longest that anything is waited for. No case passes because of it; it only ends one that hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Two partitions of a key never agree on an order, so most cases take more than one.
 pub(crate) const COMPACTED: &[(&str, &str)] = &[("cleanup.policy", "compact")];

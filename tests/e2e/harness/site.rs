@@ -133,7 +133,12 @@ east_filesystem_server:
     }
 
     /// With an http-kafka proxy behind the http server: each route's method, path and `with`, unindented.
-    pub(crate) fn mapping(mut self, path: &str, roles: &str, routes: &[(&str, &str, &str)]) -> Self {
+    pub(crate) fn mapping(
+        mut self,
+        path: &str,
+        roles: &str,
+        routes: &[(&str, &str, &str)],
+    ) -> Self {
         self.kafka = true;
         let mut lines =
             "north_http_kafka_mapping:\n  type: http-kafka\n  kind: proxy\n  routes:\n".to_owned();
@@ -158,11 +163,16 @@ east_filesystem_server:
         }
         lines += "  exit: north_sse_kafka_mapping\n";
         lines += "north_sse_kafka_mapping:\n  type: sse-kafka\n  kind: proxy\n  routes:\n";
-        let when = format!("- when:\n    - path: {path}\n  exit: north_kafka_cache_client\n  with:\n");
+        let when =
+            format!("- when:\n    - path: {path}\n  exit: north_kafka_cache_client\n  with:\n");
         lines += &indented(&when, 4);
         lines += &indented(with, 8);
         let glob = path.split('{').next().unwrap_or_default();
-        let glob = if glob == path { glob.to_owned() } else { format!("{glob}*") };
+        let glob = if glob == path {
+            glob.to_owned()
+        } else {
+            format!("{glob}*")
+        };
         self.guarded_route(&glob, roles, "north_sse_server")
             .binding(&lines)
     }

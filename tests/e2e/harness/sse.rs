@@ -30,7 +30,8 @@ impl Block {
     /// It has none.
     #[track_caller]
     pub(crate) fn id(&self) -> &str {
-        self.field("id").unwrap_or_else(|| panic!("no id: {self:?}"))
+        self.field("id")
+            .unwrap_or_else(|| panic!("no id: {self:?}"))
     }
 
     /// What a script gets: the lines of `data`, joined; one space after the colon is not part of them.
@@ -241,9 +242,7 @@ impl Over {
     ) -> Response {
         match self {
             Self::Http1 => gateway.http().request(method, path, headers, None),
-            Self::Http2 => {
-                Http2::connect(gateway.address()).request(method, path, headers, None)
-            }
+            Self::Http2 => Http2::connect(gateway.address()).request(method, path, headers, None),
         }
     }
 }

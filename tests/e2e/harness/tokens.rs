@@ -61,7 +61,8 @@ impl Issuer {
 
     #[expect(clippy::unused_self, reason = "claims are an issuer's")]
     fn claims(&self, claims: &Value) -> Value {
-        let mut all = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": now_seconds() + 3600});
+        let mut all =
+            json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": now_seconds() + 3600});
         let all_claims = all.as_object_mut().expect("an object");
         for (name, value) in claims.as_object().expect("an object") {
             all_claims.insert(name.clone(), value.clone());
