@@ -176,7 +176,9 @@ on_both_brokers! {
             what_is_no_stream_is_refused,
             a_topic_may_come_later_than_its_clients,
             sigterm_ends_streams_in_order,
-            clients_that_leave_are_forgotten;
+            clients_that_leave_are_forgotten,
+            times_are_given_to_those_who_ask,
+            a_topic_that_is_made_anew_is_a_gap;
         resume:
             at_every_id_another_gateway_goes_on,
             an_id_comes_by_header_or_query,
@@ -195,6 +197,8 @@ on_both_brokers! {
             what_does_not_cover_a_stream_does_not_renew_it,
             a_stream_that_takes_nothing_is_cut_too,
             without_tls_a_connection_is_cut_when_its_token_ends;
+        secured:
+            whom_a_certificate_names_may_be_part_of_a_record;
         http2:
             both_versions_are_spoken_on_one_port,
             a_body_that_is_too_large_costs_its_stream_alone,
@@ -213,6 +217,8 @@ on_both_brokers! {
             sigterm_waits_for_the_broker_s_answer;
         durability:
             no_acknowledged_write_is_lost_when_the_broker_is_killed;
+        events:
+            a_stream_outlives_an_outage_of_its_broker;
     }
 }
 

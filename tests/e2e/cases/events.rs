@@ -5,6 +5,7 @@ use super::observe::exporter;
 use crate::harness::Env;
 use crate::harness::gateway::Gateway;
 use crate::harness::http::Http;
+use crate::harness::kafka::now_millis;
 use crate::harness::records::Record;
 use crate::harness::site::Site;
 use crate::harness::sse::{End, Over, progress};
@@ -251,37 +252,91 @@ pub(crate) fn sigterm_ends_streams_in_order(env: &Env) {
     assert_eq!(gateway.exit_code(DRAIN), Some(0));
 }
 
+/// How many streams a gateway has open, as it counts them itself.
+pub(super) fn open_streams(gateway: &Gateway) -> u64 {
+    let metrics = Http::new(exporter(gateway));
+    let text = metrics.get("/metrics").expect(200).text();
+    let gauges = text
+        .lines()
+        .filter(|line| line.starts_with("sluice_sse_streams"));
+    let values = gauges.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    values.sum()
+}
+
 pub(crate) fn clients_that_leave_are_forgotten(env: &Env) {
     let topic = env.topic(1, &[]);
-    let telemetry = "    prometheus_exporter:
-      type: prometheus
-      options:
-        endpoints:
-          - scheme: http
-            host: 127.0.0.1
-            port: 0
-            path: /metrics
-";
     let site = Site::default().events("/events", "", "heartbeat: 1s", &format!("topic: {topic}"));
-    let gateway = env.site(&site.telemetry(telemetry));
-    let exporter = exporter(&gateway);
-    let open = || {
-        let text = Http::new(exporter).get("/metrics").expect(200).text();
-        let gauges = text
-            .lines()
-            .filter(|line| line.starts_with("sluice_sse_streams"));
-        let values = gauges.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-        values.sum::<u64>()
-    };
+    let gateway = env.site(&site.counted());
     let streams: Vec<_> = Over::BOTH
         .iter()
         .cycle()
         .take(20)
         .map(|over| over.open(&gateway, "/events", &[]))
         .collect();
-    assert_eq!(open(), 20);
+    assert_eq!(open_streams(&gateway), 20);
     drop(streams);
     eventually("they are forgotten", PATIENCE, || {
-        (open() == 0).then_some(())
+        (open_streams(&gateway) == 0).then_some(())
     });
+}
+
+pub(crate) fn times_are_given_to_those_who_ask(env: &Env) {
+    let topic = env.topic(1, &[]);
+    let gateway = stream(env, &topic, "");
+    let before = now_millis();
+    env.kafka.append(&topic, 0, &[Record::new("a", "one")]);
+    let after = now_millis();
+    let accept = [("accept", "text/event-stream;ext=timestamp")];
+    for over in Over::BOTH {
+        let mut stream = over.open(&gateway, "/events", &accept);
+        let kind = stream.header("content-type");
+        assert_eq!(kind, Some("text/event-stream;ext=timestamp"));
+        let event = stream.next().text;
+        let rest = event.strip_prefix("timestamp:0x");
+        let (hex, rest) = rest.and_then(|rest| rest.split_once('\n')).expect(&event);
+        assert_eq!(rest, "id:AQIAAg==\ndata:one\n");
+        let time = i64::from_str_radix(hex, 16).expect("hexadecimal");
+        assert!((before..=after).contains(&time), "{event}");
+    }
+}
+
+pub(crate) fn a_stream_outlives_an_outage_of_its_broker(env: &Env) {
+    let topic = env.topic(2, &[]);
+    let gateway = stream(env, &topic, "");
+    let mut streams = Over::BOTH.map(|over| over.open(&gateway, "/events", &[]));
+    env.kafka.append(&topic, 0, &[Record::new("a", "before")]);
+    let mut ids = Vec::new();
+    for stream in &mut streams {
+        let event = stream.next();
+        assert_eq!(event.data(), "before");
+        ids.push(event.id().to_owned());
+    }
+    env.broker.kill();
+    // Who comes now gets what is cached, and the rest later.
+    let mut meanwhile = Over::Http1.open(&gateway, "/events", &[]);
+    assert_eq!(meanwhile.next().data(), "before");
+    let mut resumed = Over::Http2.open(&gateway, "/events", &[("last-event-id", &ids[0])]);
+    env.broker.start();
+    env.kafka.append(&topic, 1, &[Record::new("a", "after")]);
+    for stream in streams.iter_mut().chain([&mut meanwhile, &mut resumed]) {
+        assert_eq!(stream.next().data(), "after");
+    }
+}
+
+pub(crate) fn a_topic_that_is_made_anew_is_a_gap(env: &Env) {
+    let topic = unique("anew");
+    env.kafka.create_topic(&topic, 1, 1, &[]);
+    let gateway = stream(env, &topic, "");
+    let mut streams = Over::BOTH.map(|over| over.open(&gateway, "/events", &[]));
+    let records = ["1", "2", "3"].map(|value| Record::new("a", value));
+    env.kafka.append(&topic, 0, &records);
+    for stream in &mut streams {
+        assert_eq!(stream.take_data(3), ["1", "2", "3"]);
+    }
+    env.kafka.recreate_topic(&topic, 1);
+    env.kafka.append(&topic, 0, &[Record::new("a", "new")]);
+    for stream in &mut streams {
+        assert_eq!(stream.next().text, ": gap\n");
+        assert_eq!(stream.next().text, "id:AQIAAg==\ndata:new\n");
+    }
 }

@@ -23,7 +23,7 @@ fn serve(site: &Site) -> Gateway {
     ] {
         fs::write(files.join(name), text).expect("a file");
     }
-    let big: Vec<u8> = (0..1_000_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+    let big: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
     fs::write(files.join("big.bin"), big).expect("a file");
     symlink("../secret.txt", files.join("link")).expect("a link");
     symlink("/etc/passwd", files.join("absolute")).expect("a link");

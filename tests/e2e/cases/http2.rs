@@ -3,7 +3,7 @@
 use crate::harness::certificates::{Authority, vault};
 use crate::harness::config::{Crud, Mapping};
 use crate::harness::gateway::Gateway;
-use crate::harness::h2::Http2;
+use crate::harness::h2::{Http2, Piece};
 use crate::harness::http::request;
 use crate::harness::replier::{Reply, Service};
 use crate::harness::site::Site;
@@ -146,7 +146,7 @@ pub(crate) fn a_stream_that_takes_nothing_is_reset_and_disturbs_nobody() {
     let error = loop {
         // What is never given back is the window.
         match slow.peek(PATIENCE) {
-            Ok(Some(Some(piece))) => got += piece.len(),
+            Ok(Piece::Bytes(piece)) => got += piece.len(),
             Ok(other) => panic!("{other:?} after {got}"),
             Err(error) => break error,
         }
@@ -194,7 +194,7 @@ fn flood(address: SocketAddr, mut nth: impl FnMut(u32) -> Vec<u8>) -> Option<u32
     let mut reader = stream.try_clone().expect("another handle");
     // Its answers are read, or it would only be stuck.
     let drained = std::thread::spawn(move || {
-        let mut bytes = [0; 64 << 10];
+        let mut bytes = [0; 16 << 10];
         while reader.read(&mut bytes).is_ok_and(|count| count > 0) {}
     });
     let mut sent = None;

@@ -1,10 +1,11 @@
 //! Streams whose tokens end (the reference's 4.4): asked for a new token in time, renewed by it, cut without.
 
-use super::observe::exporter;
+use super::events::open_streams;
 use super::tokens::EVERYWHERE;
 use crate::harness::certificates::{Authority, vault};
 use crate::harness::gateway::Gateway;
 use crate::harness::h2::Http2;
+use crate::harness::http::request;
 use crate::harness::kafka::now_millis;
 use crate::harness::records::Record;
 use crate::harness::site::Site;
@@ -177,24 +178,13 @@ pub(crate) fn a_stream_that_takes_nothing_is_cut_too(env: &Env) {
     assert_cut_at(&mut stream, end);
 }
 
-/// A client of HTTP/1.1 that reads nothing is seen by what the gateway counts.
-const PROMETHEUS: &str = "    prometheus_exporter:
-      type: prometheus
-      options:
-        endpoints:
-          - scheme: http
-            host: 127.0.0.1
-            port: 0
-            path: /metrics
-";
-
 pub(crate) fn without_tls_a_connection_is_cut_when_its_token_ends(env: &Env) {
     let topic = env.topic(1, &[]);
     let issuer = Issuer::new("known");
     let site = Site::default()
         .top(&issuer.guard("challenge: 1"))
         .http(EVERYWHERE)
-        .telemetry(PROMETHEUS)
+        .counted()
         .events("/events", "read", "", &format!("topic: {topic}"));
     let gateway = env.site(&site);
     let end = now_seconds() + 3;
@@ -202,7 +192,7 @@ pub(crate) fn without_tls_a_connection_is_cut_when_its_token_ends(env: &Env) {
     let path = format!("/events?access_token={token}");
     let mut stream = Over::Http1.open(&gateway, &path, &[]);
     let mut stalled = gateway.http().connect();
-    stalled.send(crate::harness::http::request("GET", &path, &[], None));
+    stalled.send(request("GET", &path, &[], None));
     assert_eq!(stalled.receive_head().expect("a head").0, 200);
     // More than the socket takes for one that does not read.
     let records = vec![Record::new("a", &"x".repeat(10_000)); 50];
@@ -216,15 +206,7 @@ pub(crate) fn without_tls_a_connection_is_cut_when_its_token_ends(env: &Env) {
     let answer = gateway.http().request("POST", "/", &headers, Some(b""));
     answer.expect(204);
     assert_cut_at(&mut stream, end);
-    let metrics = crate::harness::http::Http::new(exporter(&gateway));
     eventually("the one that stalls is cut", Duration::from_secs(3), || {
-        let text = metrics.get("/metrics").text();
-        let gauges = text
-            .lines()
-            .filter(|line| line.starts_with("sluice_sse_streams"));
-        gauges
-            .into_iter()
-            .all(|line| line.ends_with(" 0"))
-            .then_some(())
+        (open_streams(&gateway) == 0).then_some(())
     });
 }

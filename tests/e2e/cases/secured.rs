@@ -1,11 +1,11 @@
 //! TLS (the reference's 2.2): who is let in by name, protocol and certificate, and who disturbs nobody.
 
-use crate::harness::PATIENCE;
 use crate::harness::certificates::{Authority, Secured, vault};
 use crate::harness::gateway::Gateway;
 use crate::harness::h2::Http2;
 use crate::harness::http::Http;
 use crate::harness::site::Site;
+use crate::harness::{Env, PATIENCE};
 use rustls::ALL_VERSIONS;
 use rustls::version::{TLS12, TLS13};
 use std::time::{Duration, Instant};
@@ -179,4 +179,46 @@ pub(crate) fn sessions_are_taken_up_on_whatever_core() {
         // The kernel spreads them over two cores; the first has nothing to take up.
         assert_eq!(resumed.count(), 15, "{version:?}");
     }
+}
+
+pub(crate) fn whom_a_certificate_names_may_be_part_of_a_record(env: &Env) {
+    let topic = env.topic(1, &[]);
+    let (servers, clients) = (Authority::new("Servers"), Authority::new("Clients"));
+    let guard = "guards:
+  g:
+    type: x509
+    options:
+      identity: subject.cn
+      roles:
+        writer:
+          - subject.cn: client-*
+";
+    let tls = "vault: mine
+options:
+  mutual: required
+  alpn: [h2]
+  authorization:
+    g:
+      credentials:
+        certificates: pem
+exit: north_http_server
+";
+    let with = format!("capability: produce\ntopic: {topic}\nkey: ${{guarded['g'].identity}}");
+    let site = Site::default()
+        .top(&(vault(true) + guard))
+        .file("server.pem", servers.server(&["localhost"]).pem)
+        .file("trust.pem", clients.pem())
+        .tls(tls)
+        .mapping("/notes", "writer", &[("POST", "/notes", &with)]);
+    let gateway = env.site(&site);
+    for (name, status) in [("client-1", 204), ("admin", 403), ("client-2", 204)] {
+        let identity = clients.client(name);
+        let config = servers.client_config(Some(&identity), &["h2"], ALL_VERSIONS);
+        let client = Http2::secure(gateway.address(), &config);
+        let answer = client.request("POST", "/notes", &[], Some(name.as_bytes()));
+        answer.expect(status);
+    }
+    let keys = env.kafka.await_log(&topic, 1, 2).into_iter();
+    let keys: Vec<_> = keys.map(|found| found.record.key.expect("a key")).collect();
+    assert_eq!(keys, [b"client-1", b"client-2"]);
 }

@@ -36,7 +36,7 @@ fn bearer(token: &str) -> String {
 }
 
 #[track_caller]
-fn assert_unauthorized(answer: Response, what: &str) {
+fn assert_unauthorized(answer: &Response, what: &str) {
     assert_eq!(answer.status, 401, "{what}: {answer:?}");
     let challenge = answer.header("www-authenticate");
     assert_eq!(challenge, Some("Bearer error=\"invalid_token\""), "{what}");
@@ -103,15 +103,16 @@ pub(crate) fn who_has_no_good_token_is_told_so(env: &Env) {
     for over in Over::BOTH {
         for (method, path) in targets {
             let without = over.request(&gateway, method, path, &[]);
-            assert_unauthorized(without, path);
+            assert_unauthorized(&without, path);
             for (what, token) in refused(&issuer) {
                 let headers = [("authorization", &*bearer(&token))];
                 let answer = over.request(&gateway, method, path, &headers);
-                assert_unauthorized(answer, &format!("{over:?} {path} {what}"));
+                assert_unauthorized(&answer, &format!("{over:?} {path} {what}"));
             }
         }
         let basic = [("authorization", "Basic YTpi")];
-        assert_unauthorized(over.request(&gateway, "GET", "/echo", &basic), "basic");
+        let basic = over.request(&gateway, "GET", "/echo", &basic);
+        assert_unauthorized(&basic, "basic");
 
         let reader = bearer(&issuer.token(&json!({"scope": "read other"})));
         let reader = [("authorization", &*reader)];
@@ -331,5 +332,5 @@ pub(crate) fn without_keys_nobody_is_told_that_a_token_is_bad(env: &Env) {
         .request("GET", "/echo", &headers, None)
         .expect(503);
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
-    assert_unauthorized(gateway.http().get("/echo"), "no token");
+    assert_unauthorized(&gateway.http().get("/echo"), "no token");
 }

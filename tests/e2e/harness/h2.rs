@@ -228,8 +228,12 @@ impl Pending {
     pub(crate) fn finish(self) -> Result<Response, h2::Error> {
         let mut incoming = self.head()?;
         let mut body = Vec::new();
-        while let Some(piece) = incoming.next(PATIENCE)?.expect("in time") {
-            body.extend_from_slice(&piece);
+        loop {
+            match incoming.next(PATIENCE)? {
+                Piece::Bytes(piece) => body.extend_from_slice(&piece),
+                Piece::End => break,
+                Piece::Late => panic!("no more of an answer in {PATIENCE:?}"),
+            }
         }
         Ok(Response {
             status: incoming.status,
@@ -247,32 +251,42 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    /// The next piece, as [`Self::next`] gives it, without room for another in its place.
+    /// The next piece, without room for another in its place.
     ///
     /// # Errors
     /// The stream was reset, or the connection broke.
-    pub(crate) fn peek(&mut self, patience: Duration) -> Result<Option<Option<Bytes>>, h2::Error> {
+    pub(crate) fn peek(&mut self, patience: Duration) -> Result<Piece, h2::Error> {
         let body = &mut self.body;
         let piece = runtime().block_on(async {
             let piece = poll_fn(|context| body.poll_data(context));
             tokio::time::timeout(patience, piece).await
         });
         match piece {
-            Err(_) => Ok(None),
-            Ok(None) => Ok(Some(None)),
-            Ok(Some(piece)) => Ok(Some(Some(piece?))),
+            Err(_) => Ok(Piece::Late),
+            Ok(None) => Ok(Piece::End),
+            Ok(Some(piece)) => piece.map(Piece::Bytes),
         }
     }
 
-    /// The next piece, and room for as much again; `Ok(Some(None))` at the end, `Ok(None)` when there is none in time.
+    /// The next piece, and room for as much again.
     ///
     /// # Errors
     /// The stream was reset, or the connection broke.
-    pub(crate) fn next(&mut self, patience: Duration) -> Result<Option<Option<Bytes>>, h2::Error> {
+    pub(crate) fn next(&mut self, patience: Duration) -> Result<Piece, h2::Error> {
         let piece = self.peek(patience)?;
-        if let Some(Some(piece)) = &piece {
-            self.body.flow_control().release_capacity(piece.len())?;
+        if let Piece::Bytes(bytes) = &piece {
+            self.body.flow_control().release_capacity(bytes.len())?;
         }
         Ok(piece)
     }
+}
+
+/// What comes of an answer.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Bytes(Bytes),
+    /// There is no more.
+    End,
+    /// Nothing came in time.
+    Late,
 }

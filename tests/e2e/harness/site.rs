@@ -46,6 +46,16 @@ const TELEMETRY: &str = "telemetry:
       type: stdout
 ";
 
+const PROMETHEUS: &str = "    prometheus_exporter:
+      type: prometheus
+      options:
+        endpoints:
+          - scheme: http
+            host: 127.0.0.1
+            port: 0
+            path: /metrics
+";
+
 /// A file, and the directory that it and what it names lie in.
 #[derive(Clone, Default)]
 pub(crate) struct Site {
@@ -177,9 +187,9 @@ east_filesystem_server:
             .binding(&lines)
     }
 
-    /// With these lines after the `stdout` exporter, indented as they are to be.
-    pub(crate) fn telemetry(mut self, telemetry: &str) -> Self {
-        telemetry.clone_into(&mut self.telemetry);
+    /// With what it counts on a port of its own.
+    pub(crate) fn counted(mut self) -> Self {
+        PROMETHEUS.clone_into(&mut self.telemetry);
         self
     }
 

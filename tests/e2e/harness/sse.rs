@@ -2,7 +2,7 @@
 
 use super::PATIENCE;
 use super::gateway::Gateway;
-use super::h2::{Http2, Incoming};
+use super::h2::{Http2, Incoming, Piece};
 use super::http::{Connection, Failure, Http, Response, request};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
@@ -193,9 +193,9 @@ impl Events {
                 Err(failure) => return Err(End::Cut(failure.to_string())),
             },
             Source::Http2(incoming) => match incoming.next(patience) {
-                Ok(Some(Some(piece))) => piece.to_vec(),
-                Ok(Some(None)) => return Err(End::Finished),
-                Ok(None) => return Ok(false),
+                Ok(Piece::Bytes(piece)) => piece.to_vec(),
+                Ok(Piece::End) => return Err(End::Finished),
+                Ok(Piece::Late) => return Ok(false),
                 Err(error) => return Err(End::Cut(error.to_string())),
             },
         };

@@ -49,27 +49,27 @@ impl Issuer {
     /// A token with this header.
     pub(crate) fn signed(&self, header: &Header, claims: &Value) -> String {
         let key = EncodingKey::from_ec_der(self.key.serialized_der());
-        encode(header, &self.claims(claims), &key).expect("a token")
+        encode(header, &with_defaults(claims), &key).expect("a token")
     }
 
     /// A token that says it needs no signature (RFC 7519, 6.1).
     pub(crate) fn unsigned(&self, claims: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let header = json!({"alg": "none", "typ": "JWT", "kid": self.kid});
-        format!("{}.{}.", part(&header), part(&self.claims(claims)))
+        format!("{}.{}.", part(&header), part(&with_defaults(claims)))
     }
+}
 
-    #[expect(clippy::unused_self, reason = "claims are an issuer's")]
-    fn claims(&self, claims: &Value) -> Value {
-        let mut all =
-            json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": now_seconds() + 3600});
-        let all_claims = all.as_object_mut().expect("an object");
-        for (name, value) in claims.as_object().expect("an object") {
-            all_claims.insert(name.clone(), value.clone());
-        }
-        all_claims.retain(|_, value| !value.is_null());
-        all
+/// These claims beside those that every token of the issuer has; what is null is left out.
+fn with_defaults(claims: &Value) -> Value {
+    let end = now_seconds() + 3600;
+    let mut all = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": end});
+    let fields = all.as_object_mut().expect("an object");
+    for (name, value) in claims.as_object().expect("an object") {
+        fields.insert(name.clone(), value.clone());
     }
+    fields.retain(|_, value| !value.is_null());
+    all
 }
 
 /// The lines of a `jwt` guard called `g` with these options, unindented.
