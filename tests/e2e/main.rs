@@ -185,7 +185,8 @@ on_both_brokers! {
             an_id_beyond_the_end_is_a_gap;
         fanout:
             two_hundred_clients_of_a_key_get_each_event_once,
-            who_reads_late_gets_everything_once;
+            who_reads_late_gets_everything_once,
+            the_end_does_not_wait_for_who_reads_nothing;
         tokens:
             who_has_no_good_token_is_told_so,
             a_token_comes_by_cookie_header_or_query,

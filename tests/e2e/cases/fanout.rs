@@ -2,9 +2,11 @@
 
 use super::events::stream;
 use crate::harness::Env;
+use crate::harness::h2::Http2;
+use crate::harness::http::request;
 use crate::harness::records::Record;
 use crate::harness::site::Site;
-use crate::harness::sse::{Events, Over};
+use crate::harness::sse::{End, Events, Over};
 use crate::harness::{PATIENCE, eventually};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -111,4 +113,28 @@ pub(crate) fn who_reads_late_gets_everything_once(env: &Env) {
     for events in &mut slow {
         assert_eq!(events.next().data(), "end");
     }
+}
+
+pub(crate) fn the_end_does_not_wait_for_who_reads_nothing(env: &Env) {
+    let topic = env.topic(1, &[]);
+    let mut gateway = stream(env, &topic, "");
+    let mut settings = h2::client::Builder::new();
+    settings.initial_window_size(0);
+    let client = Http2::connect_with(gateway.address(), None, &settings);
+    let stuck = client.send("GET", "/events", &[], None).expect("a stream");
+    let stuck = stuck.head().expect("a head");
+    let mut stalled = gateway.http().connect();
+    stalled.send(request("GET", "/events", &[], None));
+    assert_eq!(stalled.receive_head().expect("a head").0, 200);
+    let mut quick = Over::Http1.open(&gateway, "/events", &[]);
+    let records = vec![Record::new("a", &"x".repeat(10_000)); 50];
+    for _ in 0..20 {
+        env.kafka.append(&topic, 0, &records);
+    }
+    quick.take(1_000);
+    gateway.signal("TERM");
+    assert_eq!(quick.rest(), (Vec::new(), End::Finished));
+    // Ten seconds are for those who read.
+    assert_eq!(gateway.exit_code(Duration::from_secs(13)), Some(0));
+    drop(stuck);
 }
