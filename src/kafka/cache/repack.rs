@@ -20,23 +20,26 @@ pub(super) struct Run {
     next_offset: i64,
 }
 
-/// The chunk at `base_offset`, half dead, with what is half dead above it.
-pub(super) fn half_dead_run(held: &Holdings, base_offset: i64) -> Option<Run> {
-    let mut run = Run::of_one(held, base_offset)?;
+/// The chunk at `base_offset`, half dead, with what is half dead above it and below `fresh_from`.
+pub(super) fn half_dead_run(held: &Holdings, base_offset: i64, fresh_from: i64) -> Option<Run> {
+    let mut run = Run::of_one(held, base_offset).filter(|run| run.next_offset <= fresh_from)?;
     for (slot, next) in held.from(run.next_offset) {
         let half_dead = held.half_dead().contains(&next.chunk.base_offset());
-        if !half_dead || !run.push(slot, next) {
+        let is_fresh = next.chunk.next_offset() > fresh_from;
+        if !half_dead || is_fresh || !run.push(slot, next) {
             break;
         }
     }
     Some(run)
 }
 
-/// The chunk at `base_offset` with its neighbours, if together they are much larger than any one of them.
-pub(super) fn small_run(held: &Holdings, base_offset: i64) -> Option<Run> {
-    let mut run = Run::of_one(held, base_offset)?;
+/// The chunk at `base_offset` with its neighbours below `fresh_from`, if together they are much larger than any one of them.
+pub(super) fn small_run(held: &Holdings, base_offset: i64, fresh_from: i64) -> Option<Run> {
+    let is_old = |chunk: &Chunk| chunk.next_offset() <= fresh_from;
+    let mut run = Run::of_one(held, base_offset).filter(|run| run.next_offset <= fresh_from)?;
     let mut below = held.below(run.base_offset).peekable();
-    let mut above = held.from(run.next_offset).peekable();
+    let above = held.from(run.next_offset);
+    let mut above = above.take_while(|(_, next)| is_old(&next.chunk)).peekable();
     let mut largest_bytes = run.live_bytes;
     while run.live_bytes < largest_bytes * GROWTH_MIN || run.slots.len() < GROWTH_MIN {
         // The smaller neighbour first: the cheaper copy.

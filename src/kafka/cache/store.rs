@@ -13,7 +13,7 @@
 //! Every method that emits appends to `out`; a call emits a bounded number of updates and copies a bounded number of
 //! bytes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::chunk::{Chunk, ChunkId};
@@ -25,6 +25,9 @@ use super::view::{PartitionView, Policy};
 use super::walk::{WalkId, WalkRefused, WalkStep};
 use crate::clock::UnixMillis;
 
+/// Bytes of chunks that stay as they came for a moment.
+const FRESH_BYTES_MAX: usize = 256 << 10;
+
 /// The authoritative content of one partition's cache, on its owner core.
 #[derive(Debug)]
 pub struct PartitionStore {
@@ -33,6 +36,12 @@ pub struct PartitionStore {
     delete_retention_ms: i64,
     /// Base offsets of new chunks, to be looked at for merging with their neighbours.
     small: BTreeSet<i64>,
+    /// What lies from here on stays as it came, for those who follow the end: it came since the last maintenance but one, and is no more than [`FRESH_BYTES_MAX`].
+    fresh_from: i64,
+    /// Base offsets and bytes of the chunks from there on.
+    fresh: VecDeque<(i64, usize)>,
+    /// Where the end was at the last maintenance.
+    maintained_to: i64,
     /// Where the sweep for old tombstones goes on.
     sweep_offset: i64,
     /// The end of the log as first seen: reading up to here makes it ready.
@@ -50,6 +59,9 @@ impl PartitionStore {
             next_chunk_id: 0,
             delete_retention_ms,
             small: BTreeSet::new(),
+            fresh_from: start_offset,
+            fresh: VecDeque::new(),
+            maintained_to: start_offset,
             sweep_offset: 0,
             warm_at: None,
             log_start_offset: 0,
@@ -102,8 +114,11 @@ impl PartitionStore {
         self.repack(COPY_BYTES_MIN + COPIES_PER_BYTE * appended, now, out);
         for chunk in chunks {
             self.small.insert(chunk.base_offset());
+            self.fresh
+                .push_back((chunk.base_offset(), chunk.charged_bytes()));
             self.emit(Update::Append(Arc::new(chunk)), out);
         }
+        self.age(self.fresh_from);
         let progress = self.view.progress();
         self.emit_progress(
             Progress {
@@ -146,6 +161,8 @@ impl PartitionStore {
     /// Does what is due with time or was too much for one call: repacking, old tombstones, a log's start that moved
     /// far. To be called about once a second, and bounded like one [`PartitionStore::append`].
     pub fn maintain(&mut self, now: UnixMillis, out: &mut Vec<Update>) {
+        let until = std::mem::replace(&mut self.maintained_to, self.view.next_offset());
+        self.age(until);
         self.repack(COPY_BYTES_MIN, now, out);
         let progress = Progress {
             log_start_offset: self.next_log_start(),
@@ -216,6 +233,8 @@ impl PartitionStore {
         self.warm_at = None;
         self.log_start_offset = 0;
         self.small.clear();
+        (self.fresh_from, self.maintained_to) = (start_offset, start_offset);
+        self.fresh.clear();
         self.sweep_offset = 0;
         self.emit(Update::Reset { start_offset }, out);
     }
@@ -275,6 +294,19 @@ impl PartitionStore {
         self.log_start_offset
     }
 
+    /// What lies below `until` is no longer fresh, nor what is more than there may be.
+    fn age(&mut self, until: i64) {
+        let mut bytes: usize = self.fresh.iter().map(|(_, bytes)| bytes).sum();
+        while let Some((base_offset, own)) = self.fresh.front()
+            && (*base_offset < until || bytes > FRESH_BYTES_MAX)
+        {
+            bytes -= own;
+            self.fresh.pop_front();
+        }
+        let first = self.fresh.front().map(|(base_offset, _)| *base_offset);
+        self.fresh_from = first.unwrap_or_else(|| self.view.next_offset());
+    }
+
     fn repack(&mut self, allowance_bytes: usize, now: UnixMillis, out: &mut Vec<Update>) {
         self.sweep_tombstones(now, out);
         let mut copied = 0;
@@ -288,11 +320,16 @@ impl PartitionStore {
 
     fn next_run(&mut self) -> Option<Run> {
         let held = self.view.held();
-        if let Some(&base_offset) = held.half_dead().first() {
-            return repack::half_dead_run(held, base_offset);
+        let is_old = |&base_offset: &i64| base_offset < self.fresh_from;
+        if let Some(&base_offset) = held.half_dead().first().filter(|first| is_old(first))
+            && let Some(run) = repack::half_dead_run(held, base_offset, self.fresh_from)
+        {
+            return Some(run);
         }
-        while let Some(base_offset) = self.small.pop_first() {
-            if let Some(run) = repack::small_run(held, base_offset) {
+        while self.small.first().is_some_and(is_old)
+            && let Some(base_offset) = self.small.pop_first()
+        {
+            if let Some(run) = repack::small_run(held, base_offset, self.fresh_from) {
                 return Some(run);
             }
         }

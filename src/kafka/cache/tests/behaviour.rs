@@ -336,10 +336,29 @@ fn a_large_batch_becomes_many_chunks_and_a_huge_record_one() {
 }
 
 #[test]
+fn every_version_stays_for_a_moment_for_those_who_follow_the_end() {
+    let mut bench = Bench::new(COMPACT);
+    let versions = |bench: &Bench, from| bench.views[0].scan(from, Superseded::Include).count();
+    for offset in 0..100 {
+        bench.append(&[plain(offset, "k", "the same key again and again")]);
+    }
+    assert_eq!(versions(&bench, 0), 100);
+    bench.act(PartitionStore::maintain);
+    assert_eq!(versions(&bench, 0), 100, "some of it came just now");
+    bench.append(&[plain(100, "k", "and again")]);
+    bench.act(PartitionStore::maintain);
+    assert_eq!(versions(&bench, 100), 1);
+    assert!(versions(&bench, 0) < 100, "what is old is packed away");
+}
+
+#[test]
 fn small_chunks_of_a_trickle_are_merged() {
     let mut bench = Bench::new(DELETE);
     for offset in 0..5_000 {
         bench.append(&[plain(offset, "k", "a trickle of records, one by one")]);
+        if offset % 10 == 9 {
+            bench.act(PartitionStore::maintain);
+        }
     }
     let mut chunks: Vec<u64> = bench.views[0]
         .scan(0, Superseded::Skip)
