@@ -155,8 +155,10 @@ fn keep_lines(from: impl Read + Send + 'static, output: &Arc<Mutex<String>>) {
 /// The port in the first complete line that names a listener, on the loopback.
 fn listener(output: &str) -> Option<SocketAddr> {
     let complete = &output[..output.rfind('\n')?];
-    let hosts = ["http://127.0.0.1:", "http://localhost:", "http://0.0.0.0:"];
-    let (_, rest) = hosts.iter().find_map(|host| complete.split_once(host))?;
+    let (_, rest) = complete.split_once(" listens on ")?;
+    let (_, rest) = rest.split_once("://")?;
+    let hosts = ["127.0.0.1:", "localhost:", "0.0.0.0:"];
+    let rest = hosts.iter().find_map(|host| rest.strip_prefix(host))?;
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
     Some(SocketAddr::from(([127, 0, 0, 1], digits.parse().ok()?)))
 }
