@@ -73,7 +73,8 @@ async fn serve(stream: Stream, exit: ListenerExit, port: u16, entry: Entry) {
         ListenerExit::Echo(_) => echo::serve(Transport::Plain(stream), entry).await,
         ListenerExit::Tls(plan) => {
             if let Some(server) = entry.service.tls.get(&plan.number).cloned() {
-                serve_tls(stream, client, port, &server, entry).await;
+                // Apart, as below: a task is as large as the largest thing that it may come to.
+                Box::pin(serve_tls(stream, client, port, &server, entry)).await;
             }
         }
     }
@@ -91,13 +92,13 @@ async fn serve_http<S: AsyncRead + AsyncWrite + Unpin>(
     speaks: HttpVersions,
 ) {
     if speaks == HttpVersions::H2 {
-        return http2::serve(stream, Bytes::new(), door, client, entry).await;
+        return Box::pin(http2::serve(stream, Bytes::new(), door, client, entry)).await;
     }
     let may_be_http2 = speaks == HttpVersions::Both;
     let limits = server.limits.clone();
     let outcome = http1::serve(stream, door, client, limits, entry, may_be_http2).await;
     if let Served::Http2(stream, first, door, entry) = outcome {
-        http2::serve(stream, first, door, client, entry).await;
+        Box::pin(http2::serve(stream, first, door, client, entry)).await;
     }
 }
 
