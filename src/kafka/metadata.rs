@@ -186,7 +186,11 @@ impl Metadata {
             let topic = self.topics.entry(name.clone()).or_default();
             let error = ErrorCode(answer.error_code);
             if error.is_none() && !answer.partitions.is_empty() {
-                if topic.policy.is_none() || topic.id != answer.topic_id {
+                if topic.id != answer.topic_id {
+                    // Another topic of the same name: what was described is not its configuration.
+                    topic.policy = None;
+                }
+                if topic.policy.is_none() {
                     self.undescribed.insert(name.clone());
                 }
                 topic.id = answer.topic_id;
@@ -243,6 +247,11 @@ impl Metadata {
         for result in &response.results {
             let name = result.resource_name.to_string();
             let error = ErrorCode(result.error_code);
+            if error.is_retriable() {
+                // Not known yet or no more: the metadata tell which, and lead here again.
+                self.wanted.insert(name);
+                continue;
+            }
             let mut policy = TopicPolicy::default();
             for entry in &result.configs {
                 apply_config(
@@ -311,6 +320,7 @@ fn apply_config(policy: &mut TopicPolicy, key: &str, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
     use kafka_protocol::messages::metadata_response::{
         MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
     };
@@ -387,6 +397,49 @@ mod tests {
         assert!(request.allow_auto_topic_creation);
         metadata.handle_failure(&request);
         assert!(metadata.poll_request(at(200)).is_some());
+    }
+
+    #[test]
+    fn another_topic_of_the_same_name_is_described_before_its_policy_is_known() {
+        let described = || {
+            let result = DescribeConfigsResult::default()
+                .with_resource_name(StrBytes::from_static_str("items"));
+            DescribeConfigsResponse::default().with_results(vec![result])
+        };
+        let mut metadata = Metadata::default();
+        let mut created = answer("items", 0, &[1]);
+        for id in [1, 2] {
+            created.topics[0].topic_id = Uuid::from_u128(id);
+            metadata.handle_response(&created);
+            assert_eq!(metadata.leader("items", 0), Some(1));
+            assert_eq!(metadata.topic("items").unwrap().policy, None);
+            assert!(metadata.poll_describe().is_some());
+            metadata.handle_described(&described());
+            metadata.handle_response(&created);
+            assert!(metadata.topic("items").unwrap().policy.is_some());
+            assert!(metadata.poll_describe().is_none());
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_had_yet_is_asked_for_again() {
+        let refused = |error| {
+            let result = DescribeConfigsResult::default()
+                .with_resource_name(StrBytes::from_static_str("items"))
+                .with_error_code(error);
+            DescribeConfigsResponse::default().with_results(vec![result])
+        };
+        let mut metadata = Metadata::default();
+        metadata.handle_response(&answer("items", 0, &[1]));
+        assert!(metadata.poll_describe().is_some());
+        assert!(metadata.handle_described(&refused(3)).is_empty());
+        assert_eq!(metadata.topic("items").unwrap().policy, None);
+        assert!(metadata.poll_request(at(1)).is_some());
+        metadata.handle_response(&answer("items", 0, &[1]));
+        assert!(metadata.poll_describe().is_some());
+        // Not authorized: the defaults have to do.
+        assert_eq!(metadata.handle_described(&refused(29)).len(), 1);
+        assert!(metadata.topic("items").unwrap().policy.is_some());
     }
 
     #[test]

@@ -236,6 +236,11 @@ mod only {
     }
 
     #[test]
+    fn a_topic_is_not_read_before_it_is_known_to_be_compacted() {
+        foreign::a_late_configuration();
+    }
+
+    #[test]
     fn late_answers_are_awaited() {
         durability::late_answers();
     }

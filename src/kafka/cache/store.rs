@@ -66,7 +66,10 @@ impl PartitionStore {
             warm_at: None,
             log_start_offset: 0,
         };
-        store.view.apply(Update::Reset { start_offset });
+        store.view.apply(Update::Reset {
+            start_offset,
+            policy,
+        });
         store
     }
 
@@ -89,11 +92,15 @@ impl PartitionStore {
     pub fn snapshot(&self) -> Vec<Update> {
         let start_offset = self.view.evicted_below();
         let chunks = self.view.held().from(i64::MIN);
-        [Update::Reset { start_offset }]
-            .into_iter()
-            .chain(chunks.map(|(_, holding)| restore(holding)))
-            .chain([Update::Progress(self.view.progress())])
-            .collect()
+        let policy = self.view.policy();
+        [Update::Reset {
+            start_offset,
+            policy,
+        }]
+        .into_iter()
+        .chain(chunks.map(|(_, holding)| restore(holding)))
+        .chain([Update::Progress(self.view.progress())])
+        .collect()
     }
 
     /// A builder for the batches of the next fetch response.
@@ -230,13 +237,36 @@ impl PartitionStore {
     /// Begins again, empty, at `start_offset`: after a truncation, an offset out of range, or a change of leader that
     /// lost records.
     pub fn reset(&mut self, start_offset: i64, out: &mut Vec<Update>) {
+        self.restart(
+            self.view.policy(),
+            start_offset,
+            self.delete_retention_ms,
+            out,
+        );
+    }
+
+    /// [`PartitionStore::reset`] where the topic may have been created anew, with another configuration.
+    pub fn restart(
+        &mut self,
+        policy: Policy,
+        start_offset: i64,
+        delete_retention_ms: i64,
+        out: &mut Vec<Update>,
+    ) {
+        self.delete_retention_ms = delete_retention_ms;
         self.warm_at = None;
         self.log_start_offset = 0;
         self.small.clear();
         (self.fresh_from, self.maintained_to) = (start_offset, start_offset);
         self.fresh.clear();
         self.sweep_offset = 0;
-        self.emit(Update::Reset { start_offset }, out);
+        self.emit(
+            Update::Reset {
+                start_offset,
+                policy,
+            },
+            out,
+        );
     }
 
     /// [`PartitionView::open_walk`] on the owner core.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::chunk::{Chunk, ChunkId};
+use super::view::Policy;
 
 /// One step of a partition's cached content. Cheap to clone: bulk data is behind `Arc`.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub enum Update {
     Reset {
         /// The first offset that will be cached.
         start_offset: i64,
+        /// The topic's from here on.
+        policy: Policy,
     },
 }
 

@@ -65,8 +65,8 @@ impl PartitionView {
 
     /// The view that a snapshot makes, in the place of this one.
     #[must_use]
-    pub fn renewed(&self, policy: Policy, snapshot: &[Update]) -> Self {
-        let mut view = Self::new(policy);
+    pub fn renewed(&self, snapshot: &[Update]) -> Self {
+        let mut view = Self::new(self.policy);
         for update in snapshot {
             view.apply(update.clone());
         }
@@ -88,7 +88,10 @@ impl PartitionView {
                 evicted_below,
             } => self.evict(&chunks, evicted_below),
             Update::Progress(progress) => self.handle_progress(progress),
-            Update::Reset { start_offset } => self.reset(start_offset),
+            Update::Reset {
+                start_offset,
+                policy,
+            } => self.reset(start_offset, policy),
         }
     }
 
@@ -396,7 +399,8 @@ impl PartitionView {
         }
     }
 
-    fn reset(&mut self, start_offset: i64) {
+    fn reset(&mut self, start_offset: i64, policy: Policy) {
+        self.policy = policy;
         self.held.clear();
         self.index = KeyIndex::new(self.policy.compact);
         self.walks.handle_reset();

@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 use super::client::Client;
 use super::fetcher::{FetchedPartition, PartitionKey};
-use super::metadata::Topic;
+use super::metadata::TopicPolicy;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::notify::Notify;
 use crate::runtime::{self};
@@ -60,7 +60,7 @@ pub trait Sink: Clone + 'static {
     /// How far a partition has been read; `None` before it is begun.
     fn position(&self, key: &PartitionKey) -> Option<Position>;
     /// The reading begins at `start_offset`, or begins again: what came before is void.
-    fn begin(&self, key: &PartitionKey, start_offset: i64, topic: &Topic);
+    fn begin(&self, key: &PartitionKey, start_offset: i64, policy: &TopicPolicy);
     /// Takes what was fetched; says whether the rest of the response was garbage.
     fn ingest(&self, fetched: &FetchedPartition) -> bool;
     /// Whether the sink can take no more of a partition for now.

@@ -122,6 +122,14 @@ async fn begin<S: Sink>(
     if is_begun && !is_reset {
         return Ok(true);
     }
+    // The leader may be known a moment before the configuration is.
+    let described = sink.client().topic(&key.0).and_then(|topic| topic.policy);
+    let Some(policy) = described else {
+        if is_reset {
+            sink.following().want_reset(key);
+        }
+        return Err(Again::Later);
+    };
     let start_offset = match start_offset(sink, key, broker).await {
         Ok(start_offset) => start_offset,
         Err(again) => {
@@ -143,8 +151,7 @@ async fn begin<S: Sink>(
             "the partition's log has changed, reading it again"
         );
     }
-    let topic = sink.client().topic(&key.0).unwrap_or_default();
-    sink.begin(key, start_offset, &topic);
+    sink.begin(key, start_offset, &policy);
     Ok(true)
 }
 

@@ -8,7 +8,7 @@ use crate::kafka::client::Client;
 use crate::kafka::correlation::{ReplyScan, SeenReply};
 use crate::kafka::fetcher::{FetchedPartition, PartitionKey};
 use crate::kafka::follow::{Following, Position, Sink, StartAt};
-use crate::kafka::metadata::Topic;
+use crate::kafka::metadata::TopicPolicy;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::placement::{CoreId, id_owner};
 use crate::runtime::{self};
@@ -96,7 +96,7 @@ impl Sink for Replies {
         })
     }
 
-    fn begin(&self, key: &PartitionKey, start_offset: i64, _topic: &Topic) {
+    fn begin(&self, key: &PartitionKey, start_offset: i64, _policy: &TopicPolicy) {
         let is_reset = {
             let mut scans = self.inner.scans.borrow_mut();
             let Some(owned) = scans.get_mut(key) else {

@@ -9,7 +9,7 @@ use crate::kafka::cache::{PartitionStore, Policy, Update};
 use crate::kafka::client::Client;
 use crate::kafka::fetcher::{FetchedPartition, PartitionKey, decode_into};
 use crate::kafka::follow::{Following, Position, Sink, StartAt};
-use crate::kafka::metadata::Topic;
+use crate::kafka::metadata::TopicPolicy;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::placement::CoreId;
 use crate::runtime::{self};
@@ -105,16 +105,6 @@ impl Topics {
         self.broadcast(&fetched.key, &updates);
         self.relieve_budget();
         broken
-    }
-
-    /// Begins a partition again at `start_offset`.
-    fn reset_store(&self, key: &PartitionKey, start_offset: i64) {
-        let mut updates = Vec::new();
-        if let Some(store) = self.inner.stores.borrow_mut().get_mut(key) {
-            store.reset(start_offset, &mut updates);
-        }
-        self.inner.floors.floor(&key.0, key.1).reset();
-        self.broadcast(key, &updates);
     }
 
     /// Passes updates on to all subscribers.
@@ -281,16 +271,20 @@ impl Sink for Topics {
         })
     }
 
-    fn begin(&self, key: &PartitionKey, start_offset: i64, topic: &Topic) {
-        if self.inner.stores.borrow().contains_key(key) {
-            return self.reset_store(key, start_offset);
-        }
-        let policy = topic.policy.clone().unwrap_or_default();
+    fn begin(&self, key: &PartitionKey, start_offset: i64, policy: &TopicPolicy) {
         let retention_ms = i64::try_from(policy.delete_retention.as_millis()).unwrap_or(i64::MAX);
         let policy = Policy {
             compact: policy.compact,
             delete: policy.delete,
         };
+        let mut updates = Vec::new();
+        if let Some(store) = self.inner.stores.borrow_mut().get_mut(key) {
+            store.restart(policy, start_offset, retention_ms, &mut updates);
+        }
+        if !updates.is_empty() {
+            self.inner.floors.floor(&key.0, key.1).reset();
+            return self.broadcast(key, &updates);
+        }
         let store = PartitionStore::new(policy, start_offset, retention_ms);
         self.inner.stores.borrow_mut().insert(key.clone(), store);
     }

@@ -348,7 +348,7 @@ impl Topics {
                 return;
             };
             if fresh {
-                *view = view.renewed(reader.policy.get(), updates);
+                *view = view.renewed(updates);
                 partition.has_begun = true;
             } else if partition.has_begun {
                 for update in updates {

@@ -1,6 +1,6 @@
 //! Records that others wrote, in whatever way they write.
 
-use crate::harness::broker::java_tool;
+use crate::harness::broker::{Broker, java_tool};
 use crate::harness::kafka::{Batch, Transaction, call, text};
 use crate::harness::tool::{is_there, kcat_produce};
 use crate::harness::{Env, PATIENCE, eventually};
@@ -10,6 +10,10 @@ use kafka_protocol::messages::{
     ProducerId, TopicName, TransactionalId,
 };
 use kafka_protocol::records::Compression;
+use sluice::embedded::{Fault, FaultHook, Request};
+use std::time::Duration;
+
+const DESCRIBE_CONFIGS: i16 = 32;
 
 /// Coordinator loading, not available, or not yet done with the transaction before: ask again.
 const ASK_AGAIN: [i16; 4] = [14, 15, 16, 51];
@@ -31,6 +35,28 @@ pub(crate) fn records_of_another_client_appear(env: &Env) {
         (http.get("/items/a").status == 404).then_some(())
     });
     assert_eq!(http.get("/items").expect(200).text(), "[]");
+}
+
+/// Whichever core hears of the topic second gets its leaders long before its configuration.
+pub(crate) fn a_late_configuration() {
+    let hook = |request: &Request| match (request.api_key, request.nth) {
+        (DESCRIBE_CONFIGS, 1..) => Fault::Delay(Duration::from_secs(1)),
+        _ => Fault::None,
+    };
+    let env = Env::new(Broker::faulty(FaultHook::new(hook)));
+    let topic = env.compacted(4);
+    for partition in 0..4 {
+        let key = format!("key-{partition}");
+        for value in [b"1", b"2"] {
+            env.kafka.produce(&topic, partition, &key, Some(value));
+        }
+    }
+    let gateway = env.crud(&topic);
+    // Connections of their own land on either core.
+    for _ in 0..16 {
+        let answer = gateway.http().get("/items").expect(200);
+        assert_eq!(answer.text(), "[2,2,2,2]");
+    }
 }
 
 /// Nobody told the gateway that it was written: it takes a moment.

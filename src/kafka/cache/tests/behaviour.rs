@@ -286,6 +286,18 @@ fn a_log_start_that_goes_back_resets() {
 }
 
 #[test]
+fn a_topic_made_anew_may_be_compacted_in_every_view() {
+    let mut bench = Bench::new(DELETE);
+    bench.append(&[plain(0, "a", "1"), plain(1, "a", "2")]);
+    bench.act(|store, _, out| store.restart(COMPACT, 0, i64::MAX, out));
+    bench.append(&[plain(0, "a", "3"), plain(1, "a", "4")]);
+    for view in &bench.views {
+        assert_eq!(view.policy(), COMPACT);
+        assert_eq!(view.scan(0, Superseded::Skip).count(), 1);
+    }
+}
+
+#[test]
 fn a_log_start_beyond_what_was_read_moves_the_fetching_on() {
     let mut bench = Bench::new(DELETE);
     bench.append(&[plain(0, "a", "1")]);
