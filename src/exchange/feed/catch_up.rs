@@ -204,6 +204,7 @@ impl CatchUp {
         Taken::Events {
             bytes: Bytes::from(out.bytes),
             count: out.events,
+            has_more: true,
         }
     }
 
@@ -257,6 +258,7 @@ impl CatchUp {
         Taken::Events {
             bytes: Bytes::from(out.bytes),
             count: out.events,
+            has_more: true,
         }
     }
 

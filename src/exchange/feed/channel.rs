@@ -56,13 +56,36 @@ impl Selection {
 
 /// Events that are sent together.
 #[derive(Debug)]
-pub(super) struct Block {
+struct Block {
+    bytes: Bytes,
+    events: u32,
+    /// How far a client is that has it.
+    progress: Rc<[i64]>,
+    /// Followers that have not taken it.
+    left: usize,
+}
+
+/// What a follower takes: one block, or several as one.
+#[derive(Debug)]
+pub(super) struct Piece {
     pub(super) bytes: Bytes,
     pub(super) events: u32,
     /// How far a client is that has it.
     pub(super) progress: Rc<[i64]>,
-    /// Followers that have not taken it.
-    left: usize,
+    /// How many blocks it is.
+    pub(super) blocks: u64,
+}
+
+impl Block {
+    fn take(&mut self) -> Piece {
+        self.left = self.left.saturating_sub(1);
+        Piece {
+            bytes: self.bytes.clone(),
+            events: self.events,
+            progress: self.progress.clone(),
+            blocks: 1,
+        }
+    }
 }
 
 /// A selection with its followers.
@@ -145,14 +168,34 @@ impl Channel {
         }
     }
 
-    /// The block with this number, for one who takes it; `None`: it is not there, no longer or not yet.
-    pub(super) fn take(&mut self, number: u64) -> Option<(Bytes, u32, Rc<[i64]>)> {
+    /// The block with this number, for one who takes it, joined with those behind it that fit into `room` bytes, so that all go out in one write; `None`: it is not
+    /// there, no longer or not yet.
+    pub(super) fn take(&mut self, number: u64, room: usize) -> Option<Piece> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        let block = self.blocks.get_mut(index)?;
-        block.left = block.left.saturating_sub(1);
-        let taken = (block.bytes.clone(), block.events, block.progress.clone());
+        let bytes_max = room.min(BLOCK_BYTES);
+        let mut blocks = self.blocks.iter_mut().skip(index);
+        let first = blocks.next()?;
+        let mut piece = first.take();
+        let mut joined = Vec::new();
+        for block in blocks {
+            let bytes_so_far = joined.len().max(piece.bytes.len());
+            if bytes_so_far + block.bytes.len() > bytes_max {
+                break;
+            }
+            if joined.is_empty() {
+                joined.extend_from_slice(&piece.bytes);
+            }
+            let next = block.take();
+            joined.extend_from_slice(&next.bytes);
+            piece.events += next.events;
+            piece.blocks += next.blocks;
+            piece.progress = next.progress;
+        }
+        if !joined.is_empty() {
+            piece.bytes = joined.into();
+        }
         self.drop_taken();
-        Some(taken)
+        Some(piece)
     }
 
     /// Whether a follower that waits for this block has lagged too far behind.

@@ -48,6 +48,8 @@ pub enum Taken {
         bytes: Bytes,
         /// How many.
         count: u32,
+        /// There may be more at once; else it is woken when there may be.
+        has_more: bool,
     },
     /// Records were looked at and none was wanted; there are more to look at.
     LookOn,
@@ -218,7 +220,6 @@ impl Feed {
         mut records_max: usize,
         mut wake: impl FnMut(SubscriberId),
     ) -> Advanced {
-        let before = self.positions.clone();
         self.positions.resize(topic.partition_count(), None);
         self.resets.resize(topic.partition_count(), 0);
         let mut advanced = Advanced::All;
@@ -234,8 +235,9 @@ impl Feed {
         }
         // Another first the next time, or one that never ends would be all there is.
         self.turn = (self.turn + 1) % count.max(1);
-        if self.positions != before {
-            self.head = snapshot(&self.positions);
+        let has_moved = snapshot(&self.positions).ne(self.head.iter().copied());
+        if has_moved {
+            self.head = snapshot(&self.positions).collect();
         }
         self.seal();
         for channel in self.channels.values_mut() {
@@ -243,7 +245,7 @@ impl Feed {
                 channel.followers.iter().copied().for_each(&mut wake);
             }
         }
-        if self.positions != before {
+        if has_moved {
             self.catching_up.iter().copied().for_each(&mut wake);
         }
         advanced
@@ -259,11 +261,15 @@ impl Feed {
         };
         if let State::Following { next, progress } = &mut subscriber.state {
             let held = channel.bytes();
-            if let Some((bytes, count, after)) = channel.take(*next) {
+            if let Some(piece) = channel.take(*next, room) {
                 self.bytes -= held - channel.bytes();
-                *next += 1;
-                *progress = after;
-                return Taken::Events { bytes, count };
+                *next += piece.blocks;
+                *progress = piece.progress;
+                return Taken::Events {
+                    bytes: piece.bytes,
+                    count: piece.events,
+                    has_more: *next < channel.next_number(),
+                };
             }
             if !channel.has_lost(*next) {
                 // What was looked at since and not wanted is behind it as well: were it to read by itself some day, it would look for records that are gone.
@@ -429,15 +435,9 @@ impl Feed {
             if channel.followers.is_empty() || !channel.selection.matches(event.key, headers) {
                 continue;
             }
-            let text = text.get_or_insert_with(|| {
-                progress_text(
-                    self.positions
-                        .iter()
-                        .map(|position| position.unwrap_or(EARLIEST)),
-                )
-            });
+            let text = text.get_or_insert_with(|| progress_text(snapshot(&self.positions)));
             if channel.push(text, event) >= BLOCK_BYTES.min(share / 2) {
-                let after = after.get_or_insert_with(|| snapshot(&self.positions));
+                let after = after.get_or_insert_with(|| snapshot(&self.positions).collect());
                 seal_one(channel, after, share, &mut self.bytes);
             }
         }
@@ -500,11 +500,9 @@ fn seal_one(channel: &mut Channel, progress: &Rc<[i64]>, share: usize, bytes: &m
     *bytes += channel.bytes();
 }
 
-fn snapshot(positions: &[Option<i64>]) -> Rc<[i64]> {
+fn snapshot(positions: &[Option<i64>]) -> impl Iterator<Item = i64> {
     let positions = positions.iter();
-    positions
-        .map(|position| position.unwrap_or(EARLIEST))
-        .collect()
+    positions.map(|position| position.unwrap_or(EARLIEST))
 }
 
 /// The text of positions. Nothing before offset 0 is "earliest", which is how Zilla writes a partition of which nothing was given.

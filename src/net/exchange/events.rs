@@ -134,9 +134,15 @@ impl Events {
             }
         }
         match self.next(&mut turn) {
-            Taken::Events { bytes, count } => {
+            Taken::Events {
+                bytes,
+                count,
+                has_more,
+            } => {
                 turn.service.watch.metrics.sse_events.add(count.into());
-                self.say(bytes, turn.now)
+                let step = self.say(bytes, turn.now);
+                self.may_have_more = has_more;
+                step
             }
             Taken::LookOn => {
                 // Not by its own notification: that would be seen in this very turn.

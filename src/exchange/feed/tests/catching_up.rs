@@ -183,14 +183,20 @@ fn what_was_let_go_of_is_asked_for_and_then_the_cache_goes_on() {
     let piece = kafka.read(range, &selection, 1).unwrap();
     assert_eq!(piece.events, []);
     assert_eq!(gateway.feed.handle_cold(id, &piece), Taken::LookOn);
-    let Taken::Events { bytes, count: 1 } = gateway.take(id, 100) else {
+    let Taken::Events {
+        bytes, count: 1, ..
+    } = gateway.take(id, 100)
+    else {
         panic!("the other partition is at hand")
     };
     assert_eq!(seen(std::str::from_utf8(&bytes).unwrap()), "1:0");
     let range = ColdRange { from: 2, ..range };
     assert_eq!(gateway.take(id, 100), Taken::Cold(range));
     let piece = kafka.read(range, &selection, 1).unwrap();
-    let Taken::Events { bytes, count: 1 } = gateway.feed.handle_cold(id, &piece) else {
+    let Taken::Events {
+        bytes, count: 1, ..
+    } = gateway.feed.handle_cold(id, &piece)
+    else {
         panic!("it is wanted")
     };
     let expected = format!("id:{}/0:2\ndata:v\n\n", id_at(&[3, 1]));

@@ -242,7 +242,7 @@ impl World {
                 return client.cold.is_some();
             }
             Taken::AskEnds => gateway.feed.handle_ends(client.id, &self.kafka.ends()),
-            Taken::Events { bytes, count } => {
+            Taken::Events { bytes, count, .. } => {
                 let text = std::str::from_utf8(&bytes).unwrap();
                 let ids = events(text).filter_map(id_of).count();
                 assert_eq!(ids, usize::try_from(count).unwrap());
