@@ -7,12 +7,13 @@ mod metrics;
 mod start;
 mod topics;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Plan, Surroundings};
+use crate::config::{self, Mistake, Plan, Surroundings};
 use crate::runtime::placement::CoreSet;
 
 /// The configuration that is run when none is named.
@@ -107,36 +108,86 @@ fn environment(name: &str) -> Option<String> {
 
 /// Reads and checks a file; prints what is wrong.
 fn load_file(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Plan, ExitCode> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        eprintln!("sluice: cannot read {}: {error}", file.display());
-        ExitCode::from(EXIT_CONFIG)
-    })?;
-    let directory = file.parent().unwrap_or(Path::new(""));
-    load_text(&file.display().to_string(), &text, directory, env)
+    Ok(Source::of_file(file)?.load_or_say(env)?.plan)
 }
 
-fn load_text(
-    name: &str,
-    text: &str,
-    directory: &Path,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Plan, ExitCode> {
-    let surroundings = Surroundings {
-        env,
-        directory,
-        read_file: &|path| std::fs::read(path),
-    };
-    config::load(name, text, &surroundings).map_err(|mistakes| {
-        for mistake in &mistakes {
-            eprintln!("{mistake}");
+/// The text of a configuration, and where it lies.
+#[derive(Debug)]
+struct Source {
+    name: String,
+    text: String,
+    directory: PathBuf,
+    file: Option<PathBuf>,
+}
+
+/// A configuration that can be used.
+#[derive(Debug)]
+struct Loaded {
+    plan: Plan,
+    /// What it was read from besides its own text.
+    stores: Vec<PathBuf>,
+}
+
+impl Source {
+    fn of_file(file: &Path) -> Result<Self, ExitCode> {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            eprintln!("sluice: cannot read {}: {error}", file.display());
+            ExitCode::from(EXIT_CONFIG)
+        })?;
+        Ok(Self {
+            name: file.display().to_string(),
+            text,
+            directory: file.parent().unwrap_or(Path::new("")).to_owned(),
+            file: Some(file.to_owned()),
+        })
+    }
+
+    fn quickstart() -> Self {
+        Self {
+            name: QUICKSTART_NAME.to_owned(),
+            text: QUICKSTART.to_owned(),
+            directory: PathBuf::new(),
+            file: None,
         }
-        let plural = if mistakes.len() == 1 { "" } else { "s" };
-        eprintln!(
-            "sluice: {} mistake{plural} in {name}; nothing was started",
-            mistakes.len()
-        );
-        ExitCode::from(EXIT_CONFIG)
-    })
+    }
+
+    /// Whether its file says something else by now.
+    fn has_changed(&self) -> bool {
+        let text = self.file.as_ref().map(std::fs::read_to_string);
+        text.is_some_and(|text| text.is_ok_and(|text| text != self.text))
+    }
+
+    /// Checks it, with the stores as they are now.
+    fn load(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Vec<Mistake>> {
+        let stores = RefCell::new(Vec::new());
+        let surroundings = Surroundings {
+            env,
+            directory: &self.directory,
+            read_file: &|path| {
+                stores.borrow_mut().push(path.to_owned());
+                std::fs::read(path)
+            },
+        };
+        let plan = config::load(&self.name, &self.text, &surroundings)?;
+        let stores = stores.take();
+        Ok(Loaded { plan, stores })
+    }
+
+    /// Checks it; prints what is wrong.
+    fn load_or_say(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, ExitCode> {
+        self.load(env).map_err(|mistakes| {
+            for mistake in &mistakes {
+                eprintln!("{mistake}");
+            }
+            let plural = if mistakes.len() == 1 { "" } else { "s" };
+            eprintln!(
+                "sluice: {} mistake{plural} in {}; nothing was started",
+                mistakes.len(),
+                self.name
+            );
+            ExitCode::from(EXIT_CONFIG)
+        })
+    }
 }
 
 fn print_warnings(plan: &Plan) {

@@ -1,14 +1,13 @@
 //! `sluice start`.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use super::{
-    EXIT_CONFIG, QUICKSTART, QUICKSTART_NAME, SERVERS_VARIABLE, StartArguments, embedded,
-    environment, load_file, load_text, print_warnings,
+    EXIT_CONFIG, Loaded, SERVERS_VARIABLE, Source, StartArguments, embedded, environment,
+    print_warnings,
 };
 use crate::config::Plan;
-use crate::gateway::{self, Addresses, Options};
+use crate::gateway::{self, Addresses, Options, Reload};
 use crate::observe::log;
 
 pub(super) fn run(arguments: &StartArguments) -> ExitCode {
@@ -33,19 +32,20 @@ pub(super) fn run(arguments: &StartArguments) -> ExitCode {
         }
     };
     let address = broker.as_ref().map(|broker| broker.addr().to_string());
-    let env = |name: &str| {
+    let env = move |name: &str| {
         if name == SERVERS_VARIABLE {
             address.clone().or_else(|| environment(name))
         } else {
             environment(name)
         }
     };
-    let loaded = match &arguments.config {
-        Some(file) => load_file(file, &env),
-        None => load_text(QUICKSTART_NAME, QUICKSTART, Path::new(""), &env),
+    let source = match &arguments.config {
+        Some(file) => Source::of_file(file),
+        None => Ok(Source::quickstart()),
     };
-    let plan = match loaded {
-        Ok(plan) => plan,
+    let loaded = source.and_then(|source| Ok((source.load_or_say(&env)?, source)));
+    let (Loaded { plan, stores }, source) = match loaded {
+        Ok(loaded) => loaded,
         Err(code) => return code,
     };
     print_warnings(&plan);
@@ -61,7 +61,25 @@ pub(super) fn run(arguments: &StartArguments) -> ExitCode {
         cache_bytes: arguments.cache_bytes,
         access_log: arguments.access_log,
     };
-    let result = gateway::run(plan, &options, |addresses| announce(addresses, quickstart));
+    let reload = Reload {
+        files: stores,
+        load: Box::new(move || {
+            if source.has_changed() {
+                tracing::warn!(
+                    file = source.name,
+                    "the configuration has changed, and takes effect with the next start; keys are read as the one that is running has them"
+                );
+            }
+            let loaded = source.load(&env).map_err(|mistakes| {
+                let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+                mistakes.join("; ")
+            })?;
+            Ok(loaded.plan)
+        }),
+    };
+    let result = gateway::run(plan, &options, reload, |addresses| {
+        announce(addresses, quickstart);
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {

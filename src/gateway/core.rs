@@ -1,6 +1,6 @@
 //! One core from its first task to its last: clients, topics, listeners, then messages until the drain.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +18,7 @@ use crate::kafka::replies::{Replies, RepliesParts, ReplyMessage};
 use crate::kafka::topics::floors::FloorsOfCore;
 use crate::kafka::topics::{CacheMessage, Topics, TopicsParts};
 use crate::net::accept;
-use crate::net::service::{Service, ServiceParts};
+use crate::net::service::{Service, ServiceParts, TlsServers};
 use crate::observe::metrics::family::Metric;
 use crate::observe::metrics::snapshot::{Series, Snapshot};
 use crate::observe::{ClusterWatch, CoreWatch};
@@ -57,6 +57,7 @@ pub(super) async fn run(
     let replies = replies(&start, &shared, &clients);
     let guards = Rc::new(shared.guards());
     let servers = shared.servers();
+    let tls = Rc::new(RefCell::new(shared.tls.clone()));
     let signals = Rc::new(Signals::default());
     runtime::spawn(pump(
         start.id,
@@ -66,6 +67,7 @@ pub(super) async fn run(
             replies: replies.clone(),
             signals: signals.clone(),
             guards: guards.clone(),
+            tls: tls.clone(),
             watch: watch.clone(),
         },
     ));
@@ -79,7 +81,7 @@ pub(super) async fn run(
         topics,
         replies,
         servers,
-        tls: shared.tls.clone(),
+        tls,
         guards,
         refresh_keys: refresh_keys(&shared),
         watch,
@@ -200,6 +202,7 @@ struct Parts {
     replies: Vec<Replies>,
     signals: Rc<Signals>,
     guards: Rc<Guards>,
+    tls: Rc<RefCell<Arc<TlsServers>>>,
     watch: Rc<CoreWatch>,
 }
 
@@ -223,6 +226,7 @@ impl Parts {
                 }
             }
             CoreMessage::Keys { guard, keys } => self.guards.set_keys(guard, keys),
+            CoreMessage::TlsServers(servers) => *self.tls.borrow_mut() = servers,
             // Whoever asked may have given up waiting.
             CoreMessage::Report(answer) => drop(answer.send(self.report(id, waiting))),
         }

@@ -4,17 +4,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 
 use super::startup::Shared;
-use super::{CoreMessage, jwks};
+use super::{CoreMessage, RESEND_INTERVAL, jwks};
 use crate::config::{GuardKind, JwtKeys};
 use crate::guard::key_set::KeySet;
-
-/// How long a full core is given before it is sent its keys again.
-const RESEND_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Starts fetching. On the helper thread.
 pub(super) fn start(shared: &Arc<Shared>, wanted: Receiver<usize>) {

@@ -5,6 +5,7 @@ pub mod jwks;
 mod keys;
 mod scrape;
 mod startup;
+mod stores;
 
 use std::fmt;
 use std::io;
@@ -22,6 +23,7 @@ use crate::guard::key_set::KeySet;
 use crate::kafka::replies::ReplyMessage;
 use crate::kafka::topics::CacheMessage;
 use crate::kafka::topics::floors::Floors;
+use crate::net::service::TlsServers;
 use crate::observe::Watch;
 use crate::observe::lines::Lines;
 use crate::observe::metrics::names::Names;
@@ -31,6 +33,7 @@ use crate::runtime::net::{bind, resolve_blocking};
 use crate::runtime::placement::CoreSet;
 use crate::runtime::{self, StartFault, helper};
 pub use startup::{keyed_topics, reply_topics};
+pub use stores::Reload;
 
 /// Control messages of one core: a drain and a "topics are there" at most, with room to spare.
 const CONTROL_MESSAGES_MAX: usize = 64;
@@ -38,6 +41,8 @@ const CONTROL_MESSAGES_MAX: usize = 64;
 const DATA_MESSAGES_MAX: usize = 4096;
 /// Questions for fresh keys that wait for the helper thread.
 const KEY_QUESTIONS_MAX: usize = 64;
+/// How long a full core is given before the helper thread sends to it again.
+const RESEND_INTERVAL: Duration = Duration::from_millis(10);
 /// How long the start waits for its cores before it says what it is waiting for.
 const READY_NOTICE: Duration = Duration::from_secs(3);
 
@@ -55,6 +60,8 @@ pub enum CoreMessage {
         /// All of its keys.
         keys: Arc<KeySet>,
     },
+    /// The tls servers, with keys that were read anew. From the helper thread, in the data queue. Refused: sent again ten milliseconds later.
+    TlsServers(Arc<TlsServers>),
     /// Answer with a copy of your figures. From the helper thread, in the data queue. Refused: the scrape goes on without this core and says so.
     Report(oneshot::Sender<Snapshot>),
     /// Cached partitions: see [`CacheMessage`]. In the data queue.
@@ -160,6 +167,7 @@ type CoreSocket = (usize, u16, Socket);
 pub fn run(
     plan: Plan,
     options: &Options,
+    reload: Reload,
     on_ready: impl FnOnce(&Addresses),
 ) -> Result<(), GatewayFault> {
     let cores = runtime::core_count(&options.cores);
@@ -182,7 +190,7 @@ pub fn run(
         cache_bytes: options
             .cache_bytes
             .unwrap_or_else(|| startup::default_cache_bytes(cores)),
-        tls,
+        tls: Arc::new(tls),
         refresh_keys,
         watch,
         plan,
@@ -211,6 +219,7 @@ pub fn run(
     let begin = move || {
         scrape::start(endpoints, &helped);
         keys::start(&helped, keys_wanted);
+        stores::start(&helped, reload);
     };
     helper::start(on_signal, begin).map_err(GatewayFault::Helper)?;
     let running = runtime::start_cores(&options.cores, mains).map_err(GatewayFault::Start)?;

@@ -17,7 +17,7 @@ use crate::kafka::client::{Client, NewTopic};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::topics::floors::Floors;
 use crate::kafka::topics::{Interest, Topics};
-use crate::net::service::Server as HttpServer;
+use crate::net::service::{Server as HttpServer, TlsServers};
 use crate::observe::Watch;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::mailbox::Mailbox;
@@ -42,8 +42,8 @@ pub(super) struct Shared {
     pub(super) cache_bytes: usize,
     /// Cores that have no connection left, once they are told to end.
     pub(super) drained: AtomicUsize,
-    /// The tls servers of the plan: one each for all cores, so that a session may go on anywhere.
-    pub(super) tls: BTreeMap<usize, Arc<Server>>,
+    /// The tls servers of the plan as the process began with them: one each for all cores, so that a session may go on anywhere.
+    pub(super) tls: Arc<TlsServers>,
     /// Asks the helper thread for the keys of a guard.
     pub(super) refresh_keys: mpsc::Sender<usize>,
     /// Who is told what.
@@ -70,7 +70,7 @@ impl Shared {
 /// # Errors
 ///
 /// What is wrong, with the binding that it is wrong with.
-pub(super) fn prepare_tls(plan: &Plan) -> Result<BTreeMap<usize, Arc<Server>>, String> {
+pub(super) fn prepare_tls(plan: &Plan) -> Result<TlsServers, String> {
     Guards::new(&plan.guards).map_err(|fault| fault.to_string())?;
     for server in plan.http_servers().into_values() {
         HttpServer::new(server).map_err(|fault| format!("{}: {fault}", server.name))?;

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt};
 
+use super::GOODBYE;
 use super::door::{Door, Server};
 use super::echo;
 use super::http1::{self, Served};
@@ -24,9 +24,6 @@ use crate::runtime::net::{Listener, Stream};
 use crate::runtime::{self, with_deadline};
 use crate::tls::route::Peer;
 use crate::tls::server::Server as TlsServer;
-
-/// How long the end of a refused connection may take.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Accepts for ever. `number` is the listener's place in the plan, `port` the port as configured, which the plan's routes speak of.
 pub async fn run(
@@ -72,7 +69,8 @@ async fn serve(stream: Stream, exit: ListenerExit, port: u16, entry: Entry) {
         }
         ListenerExit::Echo(_) => echo::serve(Transport::Plain(stream), entry).await,
         ListenerExit::Tls(plan) => {
-            if let Some(server) = entry.service.tls.get(&plan.number).cloned() {
+            let server = entry.service.tls.borrow().get(&plan.number).cloned();
+            if let Some(server) = server {
                 // Apart, as below: a task is as large as the largest thing that it may come to.
                 Box::pin(serve_tls(stream, client, port, &server, entry)).await;
             }

@@ -17,5 +17,9 @@ pub mod transport;
 
 use std::time::Duration;
 
+/// How long the last bytes of a connection may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Turns of the loop in one poll of a connection or stream, so that a client that sends without end does not keep the core to itself.
+const TURNS_MAX: usize = 16;
 /// How long replies are still waited for when the gateway ends: less than a drain takes, so that the answer goes out.
 const REPLY_DRAIN_WAIT: Duration = Duration::from_secs(8);

@@ -30,6 +30,9 @@ pub const BODY_BYTES_MAX: u64 = 128 << 20;
 /// How long a date is good for. Clients see it a little old at most.
 const DATE_AGE_MAX: Duration = Duration::from_millis(200);
 
+/// The tls servers of the plan, by their numbers.
+pub type TlsServers = BTreeMap<usize, Arc<tls::server::Server>>;
+
 /// What a [`Service`] is made of.
 pub struct ServiceParts {
     /// The core's timer.
@@ -42,8 +45,8 @@ pub struct ServiceParts {
     pub replies: Vec<Replies>,
     /// The http servers of the plan, by their numbers.
     pub servers: BTreeMap<usize, Rc<Server>>,
-    /// The tls servers of the plan, by their numbers.
-    pub tls: BTreeMap<usize, Arc<tls::server::Server>>,
+    /// The tls servers of the plan; others come in their place when their keys are read anew.
+    pub tls: Rc<RefCell<Arc<TlsServers>>>,
     /// The guards of the plan.
     pub guards: Rc<Guards>,
     /// Asks for the keys of a guard anew.
@@ -72,8 +75,8 @@ pub struct Service {
     pub replies: Vec<Replies>,
     /// The http servers of the plan, by their numbers.
     pub servers: BTreeMap<usize, Rc<Server>>,
-    /// The tls servers of the plan, by their numbers.
-    pub tls: BTreeMap<usize, Arc<tls::server::Server>>,
+    /// The tls servers of the plan; others come in their place when their keys are read anew.
+    pub tls: Rc<RefCell<Arc<TlsServers>>>,
     /// The guards of the plan.
     pub guards: Rc<Guards>,
     /// Asks for the keys of a guard anew.

@@ -294,6 +294,11 @@ mod only {
     }
 
     #[test]
+    fn keys_are_read_anew() {
+        secured::keys_are_read_anew();
+    }
+
+    #[test]
     fn sessions_are_taken_up_on_whatever_core() {
         secured::sessions_are_taken_up_on_whatever_core();
     }

@@ -5,7 +5,7 @@ use crate::harness::gateway::Gateway;
 use crate::harness::h2::Http2;
 use crate::harness::http::Http;
 use crate::harness::site::Site;
-use crate::harness::{Env, PATIENCE};
+use crate::harness::{Env, PATIENCE, eventually};
 use rustls::ALL_VERSIONS;
 use rustls::version::{TLS12, TLS13};
 use std::time::{Duration, Instant};
@@ -66,6 +66,41 @@ pub(crate) fn only_names_that_are_served_are_let_in() {
     let stranger = Authority::new("Strangers").client_config(None, &[], ALL_VERSIONS);
     let refused = Secured::connect(gateway.address(), &stranger, "localhost");
     assert!(refused.is_err(), "our side trusts nobody else");
+}
+
+/// Old connections go on, new ones get the new certificate, and a store that cannot be used changes nothing.
+pub(crate) fn keys_are_read_anew() {
+    let (first, second) = (Authority::new("First"), Authority::new("Second"));
+    let gateway = echo(&first, "  alpn: [http/1.1]\n");
+    let connects = |authority: &Authority| {
+        let config = authority.client_config(None, &["http/1.1"], ALL_VERSIONS);
+        Secured::connect(gateway.address(), &config, "localhost")
+    };
+    let head = b"GET /echo HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut old = connects(&first).expect("TLS");
+    old.exchange(head, 1).expect("an answer");
+    gateway.replace_file("server.pem", &second.server(&["localhost"]).pem);
+    eventually("new connections get the new certificate", PATIENCE, || {
+        // Each core for itself.
+        let all = (0..16).all(|_| connects(&second).is_ok());
+        all.then_some(())
+    });
+    assert!(connects(&first).is_err(), "the old one is gone");
+    let answer = old.exchange_all(GET).expect("an answer");
+    let answers = String::from_utf8_lossy(&answer)
+        .matches("TTP/1.1 200 OK")
+        .count();
+    assert_eq!(answers, 2);
+
+    gateway.replace_file("server.pem", "no key");
+    gateway.signal("HUP");
+    eventually("it is said", PATIENCE, || {
+        let output = gateway.output();
+        (output.contains("cannot be used") && output.contains("server.pem")).then_some(())
+    });
+    let mut client = connects(&second).expect("TLS");
+    let answer = client.exchange_all(GET).expect("an answer");
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{answer:?}");
 }
 
 /// Zilla's `tls.echo`, with guards: what comes is sent back, for whom the route lets in.

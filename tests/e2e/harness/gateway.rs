@@ -23,7 +23,7 @@ pub(crate) struct Gateway {
     child: Child,
     output: Arc<Mutex<String>>,
     address: SocketAddr,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Gateway {
@@ -63,7 +63,7 @@ impl Gateway {
             child,
             output,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            _dir: dir,
+            dir,
         };
         gateway.address = eventually("the gateway names its listener", PATIENCE, || {
             let output = gateway.output();
@@ -84,13 +84,19 @@ impl Gateway {
         Http::new(self.address)
     }
 
+    /// Puts another content into a file beside its configuration, at once, as whoever renews certificates does.
+    pub(crate) fn replace_file(&self, name: &str, content: &str) {
+        let next = self.dir.file(&format!("{name}.next"), content);
+        std::fs::rename(next, self.dir.path().join(name)).expect("in the same directory");
+    }
+
     /// What it has printed so far.
     pub(crate) fn output(&self) -> String {
         let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         output.clone()
     }
 
-    /// Sends it a signal: `TERM`, `INT`, `KILL`.
+    /// Sends it a signal: `TERM`, `INT`, `HUP`, `KILL`.
     pub(crate) fn signal(&self, name: &str) {
         signal(self.child.id(), name);
     }
