@@ -24,6 +24,15 @@ impl Exit {
         Self::of(&item, report)
     }
 
+    /// Reports a binding that has neither an `exit` nor routes with exits of their own.
+    pub(super) fn require_some(binding: &Fields<'_>, report: &mut Report) {
+        if !binding.has("exit") && !binding.has("routes") {
+            binding
+                .item
+                .mistake(report, "leads nowhere (it needs `exit` or `routes`)");
+        }
+    }
+
     fn of(item: &Item<'_>, report: &mut Report) -> Option<Self> {
         let name = item.text(report)?.to_owned();
         Some(Self {

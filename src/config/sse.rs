@@ -53,11 +53,7 @@ pub(super) fn server(binding: &mut Fields<'_>, report: &mut Report) -> Kind {
             exit: Some(exit),
         });
     }
-    if !binding.has("exit") && !binding.has("routes") {
-        binding
-            .item
-            .mistake(report, "leads nowhere (it needs `exit` or `routes`)");
-    }
+    Exit::require_some(binding, report);
     Kind::Sse(server)
 }
 

@@ -93,6 +93,11 @@ impl Session {
         self.expires_at.get()
     }
 
+    /// Whether its streams must have ended.
+    pub fn is_over(&self, now: UnixMillis) -> bool {
+        self.expires_at().is_some_and(|end| now >= end)
+    }
+
     /// How often it has been renewed.
     pub fn generation(&self) -> u64 {
         self.generation.get()
@@ -110,8 +115,8 @@ impl Session {
 
     /// Whether the stream that asks is to challenge the client now: once for all streams of the session, and again after a renewal.
     pub fn take_challenge(&self, now: UnixMillis) -> bool {
-        let is_over = self.expires_at.get().is_some_and(|end| now >= end);
-        let is_due = !is_over && self.may_challenge_at().is_some_and(|start| now >= start);
+        let is_due =
+            !self.is_over(now) && self.may_challenge_at().is_some_and(|start| now >= start);
         if is_due {
             self.is_challenged.set(true);
         }

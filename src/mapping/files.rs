@@ -2,7 +2,6 @@
 //!
 //! Rule: a name never leaves the directory. Here it is checked as text; that links do not lead out either is the kernel's to see to when the file is opened.
 
-use std::cell::OnceCell;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -102,15 +101,7 @@ pub(super) fn resolve(
     if !matches!(request.method(), "GET" | "HEAD") {
         return Err(RequestError::MethodNotAllowed { allow: "GET, HEAD" });
     }
-    let scope = RequestScope {
-        request,
-        params,
-        body: None,
-        idempotency_header: "",
-        fresh_key: &String::new,
-        key: OnceCell::new(),
-        access,
-    };
+    let scope = RequestScope::of_read(request, params, access);
     let path = route.path.render(&scope).map_err(RequestError::Missing)?;
     Ok(FileRequest {
         directory: route.exit.location.clone(),

@@ -29,7 +29,7 @@ use request::{Request, authority_with_port, path_and_query};
 #[derive(Debug)]
 pub enum Resolved {
     /// To be stored in Kafka, or answered from it.
-    Kafka(Box<http_kafka::Resolved>),
+    Kafka(http_kafka::Resolved),
     /// The events of a topic.
     Events(Box<sse_kafka::EventsRequest>),
     /// A file.
@@ -80,8 +80,7 @@ pub fn resolve(
     };
     Ok(match &route.exit {
         HttpExit::Kafka(binding) => {
-            let resolved = http_kafka::resolve(binding, request, body, ids, access)?;
-            Resolved::Kafka(Box::new(resolved))
+            Resolved::Kafka(http_kafka::resolve(binding, request, body, ids, access)?)
         }
         HttpExit::Sse(server) => {
             Resolved::Events(Box::new(sse_kafka::resolve(server, request, access)?))

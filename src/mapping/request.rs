@@ -63,7 +63,24 @@ pub(super) struct RequestScope<'r> {
     pub(super) access: &'r dyn Access,
 }
 
-impl RequestScope<'_> {
+impl<'r> RequestScope<'r> {
+    /// What a read sees: it has neither a body nor an idempotency key.
+    pub(super) fn of_read(
+        request: Request<'r>,
+        params: Params<'r>,
+        access: &'r dyn Access,
+    ) -> Self {
+        Self {
+            request,
+            params,
+            body: None,
+            idempotency_header: "",
+            fresh_key: &String::new,
+            key: OnceCell::new(),
+            access,
+        }
+    }
+
     /// The idempotency key that the client sent; an empty one is none.
     pub(super) fn sent_key(&self) -> Option<&[u8]> {
         self.request

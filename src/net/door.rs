@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::exchange::Exchange;
-use super::lease::Lease;
+use super::lease::{Due, Lease};
 use super::service::Service;
 use crate::clock::Instant;
 use crate::config::{Guarded, HttpLimits, HttpServer};
@@ -96,10 +96,30 @@ pub(super) struct Pass {
     sessions: Vec<Rc<Session>>,
     refused: Option<Refused>,
     /// How long it may go on, if that is not for ever.
-    pub(super) lease: Option<Lease>,
+    lease: Option<Lease>,
 }
 
 impl Pass {
+    /// What is due of the exchange that it let in; `has_begun`: the head of the answer is written.
+    pub(super) fn due(&self, exchange: &Exchange, has_begun: bool) -> Due {
+        let can_challenge = has_begun && exchange.can_challenge();
+        self.lease_of(exchange)
+            .map_or(Due::Nothing, |lease| lease.due(can_challenge))
+    }
+
+    /// When to look at the exchange again without being woken.
+    pub(super) fn poll_timeout(&self, exchange: &Exchange, now: Instant) -> Option<Instant> {
+        let lease = self.lease_of(exchange);
+        let lease = lease.and_then(|lease| lease.poll_timeout(now, exchange.can_challenge()));
+        let times = [exchange.poll_timeout(), lease];
+        times.into_iter().flatten().min()
+    }
+
+    /// What waits or streams ends when the sessions do that let it in.
+    fn lease_of(&self, exchange: &Exchange) -> Option<&Lease> {
+        self.lease.as_ref().filter(|_| exchange.is_waiting())
+    }
+
     /// Adds what every answer to this request has.
     pub(super) fn decorate(&self, head: &mut ResponseHead) {
         if let Some((server, grant)) = &self.grant {
@@ -222,10 +242,11 @@ impl Door {
     }
 
     fn identify(&self, head: &RequestHead, pass: &mut Pass) {
-        let now = runtime::unix_now();
-        let is_good = |peer: &&Rc<Session>| peer.expires_at().is_none_or(|end| now < end);
-        pass.sessions
-            .extend(self.peer.iter().filter(is_good).cloned());
+        if let Some(peer) = &self.peer
+            && !peer.is_over(runtime::unix_now())
+        {
+            pass.sessions.push(peer.clone());
+        }
         let server = &self.server;
         let (Some(extractor), Some(authorization)) =
             (&server.extractor, &server.plan.authorization)
@@ -236,7 +257,7 @@ impl Door {
             return;
         };
         let (guard, guards) = (authorization.guard, &self.service.guards);
-        match guards.verify(guard, &presented, now) {
+        match guards.verify(guard, &presented, runtime::unix_now()) {
             Ok(verified) => {
                 let session = self.sessions.borrow_mut().authorize(guard, &verified);
                 pass.sessions.push(session);
@@ -318,8 +339,7 @@ impl Access for Asker<'_> {
 
 /// The answer that tells of an error.
 pub(super) fn problem(error: &RequestError) -> Answer {
-    let (head, body) = error.problem().into_response();
-    Answer { head, body }
+    error.problem().into()
 }
 
 const fn empty(head: ResponseHead) -> Answer {

@@ -8,17 +8,14 @@ use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::service::Entry;
 use super::transport::Transport;
+use super::{GOODBYE, TURNS_MAX};
 use crate::runtime::deadline::Deadline;
 use crate::runtime::{self};
 
 /// How long a client may neither send nor take a byte.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long the last bytes may take.
-const GOODBYE: Duration = Duration::from_secs(1);
 /// Bytes that have come and not gone back.
 const HELD_BYTES_MAX: usize = 16 << 10;
-/// Turns in one poll, so that one client does not keep the core to itself.
-const TURNS_MAX: usize = 16;
 
 /// Echoes until the client ends, stands still, or the process drains.
 pub(super) async fn serve(transport: Transport, entry: Entry) {

@@ -7,16 +7,15 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use super::REPLY_DRAIN_WAIT;
 use super::door::{Door, EXPIRED, Opened, Pass, problem};
 use super::exchange::{Before, Exchange, Step, Turn as ExchangeTurn};
-use super::lease::{Due, Lease};
+use super::lease::Due;
 use super::service::Entry;
+use super::{GOODBYE, REPLY_DRAIN_WAIT, TURNS_MAX};
 use crate::clock::Instant;
 use crate::error::RequestError;
 use crate::http::h1::{Connection, Event, Limits};
@@ -26,11 +25,6 @@ use crate::mapping::http_kafka::fetch::Answer;
 use crate::observe::RequestMeter;
 use crate::runtime::deadline::Deadline;
 use crate::runtime::{self};
-
-/// How long the last bytes of a connection may take.
-const GOODBYE: Duration = Duration::from_secs(1);
-/// Turns of the loop in one poll, so that a client that sends without end does not keep the core to itself.
-const TURNS_MAX: usize = 16;
 
 /// What became of a connection.
 pub(super) enum Served<S> {
@@ -107,28 +101,6 @@ struct Open {
     meter: RequestMeter,
     /// The head of its answer is written.
     has_begun: bool,
-}
-
-impl Open {
-    fn lease(&self) -> Option<&Lease> {
-        self.pass
-            .lease
-            .as_ref()
-            .filter(|_| self.exchange.is_leased())
-    }
-
-    fn lease_due(&self) -> Due {
-        let can_challenge = self.has_begun && self.exchange.can_challenge();
-        self.lease()
-            .map_or(Due::Nothing, |lease| lease.due(can_challenge))
-    }
-
-    fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let lease = self.lease();
-        let lease = lease.and_then(|lease| lease.poll_timeout(now, self.exchange.can_challenge()));
-        let times = [self.exchange.poll_timeout(), lease];
-        times.into_iter().flatten().min()
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Shell<S> {
@@ -238,6 +210,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shell<S> {
                 if let RequestBody::Streaming { .. } = body {
                     self.connection.accept_body(id, now);
                 }
+                if self.exchanges.capacity() == 0 {
+                    // Most have one at a time, and a stream that one alone.
+                    self.exchanges.reserve_exact(1);
+                }
                 self.exchanges.push_back(Open {
                     id,
                     exchange,
@@ -279,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shell<S> {
     fn keep_leases(&mut self, now: Instant) {
         let mut index = 0;
         while let Some(open) = self.exchanges.get_mut(index) {
-            match open.lease_due() {
+            match open.pass.due(&open.exchange, open.has_begun) {
                 Due::Nothing => index += 1,
                 Due::Challenge => {
                     open.exchange.challenge();
@@ -446,7 +422,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shell<S> {
         let exchanges = self
             .exchanges
             .iter()
-            .filter_map(|open| open.poll_timeout(now))
+            .filter_map(|open| open.pass.poll_timeout(&open.exchange, now))
             .min();
         let at = self
             .connection

@@ -38,8 +38,7 @@ impl Lease {
     /// What is due now; a challenge is taken by the one who asks, if he `can_challenge`.
     pub(super) fn due(&self, can_challenge: bool) -> Due {
         let now = runtime::unix_now();
-        let is_over = |session: &Rc<Session>| session.expires_at().is_some_and(|end| now >= end);
-        if self.sessions.iter().any(is_over) {
+        if self.sessions.iter().any(|session| session.is_over(now)) {
             return Due::Over;
         }
         if can_challenge

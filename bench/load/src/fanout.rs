@@ -110,6 +110,13 @@ pub fn run(arguments: &Arguments) -> io::Result<Figures> {
     }
     let mut events = Vec::with_capacity(4_096);
     let mut scratch = vec![0; 256 << 10];
+    let mut pump = |pause, streams: &mut [Option<Stream>], figures: &mut Figures| {
+        wait(&epoll, &mut events, pause)?;
+        for event in events.drain(..) {
+            receive(streams, event.data.u64(), &mut scratch, started, figures);
+        }
+        io::Result::Ok(())
+    };
     let until = started + OPEN_MAX;
     while streams.iter().flatten().any(|stream| !stream.has_head) {
         if Instant::now() > until {
@@ -118,16 +125,7 @@ pub fn run(arguments: &Arguments) -> io::Result<Figures> {
                 "not every stream opened",
             ));
         }
-        wait(&epoll, &mut events, Duration::from_millis(100))?;
-        for event in events.drain(..) {
-            receive(
-                &mut streams,
-                event.data.u64(),
-                &mut scratch,
-                started,
-                &mut figures,
-            );
-        }
+        pump(Duration::from_millis(100), &mut streams, &mut figures)?;
     }
     println!("open");
     if arguments.hold {
@@ -136,16 +134,7 @@ pub fn run(arguments: &Arguments) -> io::Result<Figures> {
     // Who has just opened follows a moment later; what was there before is not what is measured.
     let follow = Instant::now() + SETTLE;
     while Instant::now() < follow {
-        wait(&epoll, &mut events, Duration::from_millis(10))?;
-        for event in events.drain(..) {
-            receive(
-                &mut streams,
-                event.data.u64(),
-                &mut scratch,
-                started,
-                &mut figures,
-            );
-        }
+        pump(Duration::from_millis(10), &mut streams, &mut figures)?;
     }
     for stream in streams.iter_mut().flatten() {
         stream.received = 0;

@@ -11,7 +11,9 @@ use crate::clock::Instant;
 use crate::kafka::cache::{Lookup, PartitionView};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::fetcher::{FetchedPartition, PartitionKey, fetched_partitions, single_request};
-use crate::kafka::record_batch::{AbortedTransactions, Batches, HeaderIter, Records, Verdict};
+use crate::kafka::record_batch::{
+    AbortedTransactions, Batch, Batches, HeaderIter, Records, Verdict,
+};
 use crate::runtime::{self};
 
 /// Bytes of records that one request may look at, inflated.
@@ -19,7 +21,7 @@ const READ_BYTES_MAX: usize = 256 << 20;
 /// Bytes asked for at once.
 const FETCH_BYTES_MAX: i32 = 4 << 20;
 /// Bytes that one batch may inflate to.
-pub(super) const INFLATED_BYTES_MAX: usize = 64 << 20;
+const INFLATED_BYTES_MAX: usize = 64 << 20;
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A record found in Kafka, out of its batch.
@@ -164,6 +166,22 @@ pub(super) async fn fetch(
         .ok_or(ColdFault::Failed)
 }
 
+/// The records of a batch that was not aborted, unless all lie before `from`.
+pub(super) fn delivered(
+    batch: &Batch,
+    transactions: &mut AbortedTransactions,
+    from: i64,
+) -> Result<Option<Bytes>, ColdFault> {
+    let verdict = transactions.handle_batch(batch);
+    if verdict.map_err(|_| ColdFault::Failed)? != Verdict::Deliver
+        || batch.header.next_offset() <= from
+    {
+        return Ok(None);
+    }
+    let inflated = batch.inflate(INFLATED_BYTES_MAX);
+    inflated.map(Some).map_err(|_| ColdFault::Failed)
+}
+
 struct ColdScan {
     partition: usize,
     next: i64,
@@ -189,13 +207,7 @@ impl ColdScan {
         let mut bytes = 0;
         for batch in Batches::new(fetched.records.clone()) {
             let batch = batch.map_err(|_| ColdFault::Failed)?;
-            let verdict = transactions
-                .handle_batch(&batch)
-                .map_err(|_| ColdFault::Failed)?;
-            if verdict == Verdict::Deliver && batch.header.next_offset() > from {
-                let inflated = batch
-                    .inflate(INFLATED_BYTES_MAX)
-                    .map_err(|_| ColdFault::Failed)?;
+            if let Some(inflated) = delivered(&batch, &mut transactions, from)? {
                 bytes += inflated.len();
                 for record in
                     Records::new(&batch.header, &inflated).map_err(|_| ColdFault::Failed)?

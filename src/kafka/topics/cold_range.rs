@@ -10,7 +10,7 @@ use super::cold::{self, ColdFault};
 use super::{TopicReader, Topics};
 use crate::kafka::cache::{Lookup, PartitionView, RecordView};
 use crate::kafka::fetcher::PartitionKey;
-use crate::kafka::record_batch::{AbortedTransactions, Batches, Records, Verdict};
+use crate::kafka::record_batch::{AbortedTransactions, Batches, Records};
 use crate::runtime::{self};
 
 /// Bytes asked for at once; a batch that is longer comes whole.
@@ -43,13 +43,7 @@ impl Topics {
         let mut next = range.start;
         for batch in Batches::new(fetched.records) {
             let batch = batch.map_err(|_| ColdFault::Failed)?;
-            let verdict = transactions
-                .handle_batch(&batch)
-                .map_err(|_| ColdFault::Failed)?;
-            if verdict == Verdict::Deliver && batch.header.next_offset() > next {
-                let inflated = batch
-                    .inflate(cold::INFLATED_BYTES_MAX)
-                    .map_err(|_| ColdFault::Failed)?;
+            if let Some(inflated) = cold::delivered(&batch, &mut transactions, next)? {
                 for record in
                     Records::new(&batch.header, &inflated).map_err(|_| ColdFault::Failed)?
                 {

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 
 use bytes::Bytes;
 
-use crate::http::{Body, RequestHead, ResponseHead};
+use crate::http::{Body, Problem, RequestHead, ResponseHead};
 use crate::kafka::cache::{Lookup, PartitionView, Policy, RecordView, Superseded};
 use crate::kafka::partition::partition_for_key;
 use crate::mapping::prefer::{Prefer, is_no_cache};
@@ -70,6 +70,13 @@ pub struct Answer {
     pub head: ResponseHead,
     /// The body.
     pub body: Body,
+}
+
+impl From<Problem> for Answer {
+    fn from(problem: Problem) -> Self {
+        let (head, body) = problem.into_response();
+        Self { head, body }
+    }
 }
 
 /// What the cache says about a single item.

@@ -5,7 +5,6 @@ pub mod last_event_id;
 #[cfg(test)]
 mod tests;
 
-use std::cell::OnceCell;
 use std::time::Duration;
 
 use super::access::{Access, select};
@@ -85,15 +84,7 @@ pub(super) fn resolve(
         }
         route.when.iter().find_map(|when| when.matches(path))
     })?;
-    let scope = RequestScope {
-        request,
-        params,
-        body: None,
-        idempotency_header: "",
-        fresh_key: &String::new,
-        key: OnceCell::new(),
-        access,
-    };
+    let scope = RequestScope::of_read(request, params, access);
     let render = |template: &Template| template.render(&scope).map_err(RequestError::Missing);
     let filters = route
         .filters

@@ -75,9 +75,13 @@ pub(super) struct Turn<'t, 'c> {
 }
 
 /// One request and what has become of it.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the frequent one"
+)]
 pub(super) enum Exchange {
     /// Kafka answers.
-    Kafka(Box<KafkaExchange>),
+    Kafka(KafkaExchange),
     /// A topic's events do.
     Events(Box<Events>),
     /// A file does.
@@ -90,7 +94,7 @@ impl Exchange {
     /// An exchange whose body is still to come.
     pub(super) fn new(resolved: Resolved, now: Instant) -> Self {
         match resolved {
-            Resolved::Kafka(resolved) => Self::Kafka(Box::new(KafkaExchange::new(*resolved, now))),
+            Resolved::Kafka(resolved) => Self::Kafka(KafkaExchange::new(resolved, now)),
             Resolved::Events(request) => Self::Events(Box::new(Events::new(*request, now))),
             Resolved::File(request) => Self::File(Box::new(FileExchange::new(*request))),
             Resolved::Echo(head) => Self::Echo(Box::new(Echo::new(&head))),
@@ -152,7 +156,7 @@ impl Exchange {
     /// What to do is known now.
     pub(super) fn set_resolved(&mut self, resolved: Resolved) {
         if let (Self::Kafka(exchange), Resolved::Kafka(resolved)) = (self, resolved) {
-            exchange.set_resolved(*resolved);
+            exchange.set_resolved(resolved);
         }
     }
 
@@ -172,11 +176,6 @@ impl Exchange {
             Self::Events(events) => events.handle_drain(),
             Self::File(_) | Self::Echo(_) => {}
         }
-    }
-
-    /// Whether it ends when the sessions do that let it in: it waits, or streams.
-    pub(super) fn is_leased(&self) -> bool {
-        self.is_waiting()
     }
 
     /// Whether it can ask the client for new credentials.

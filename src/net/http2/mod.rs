@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::{AsyncRead, AsyncWrite, FutureExt};
@@ -27,6 +26,7 @@ use super::door::Door;
 use super::service::Entry;
 use crate::clock::Instant;
 use crate::config::HttpLimits;
+use crate::net::GOODBYE;
 use crate::runtime::deadline::Deadline;
 use crate::runtime::notify::Notify;
 use crate::runtime::{self, with_deadline};
@@ -44,8 +44,6 @@ const RESET_STREAMS_MAX: usize = 64;
 const PENDING_RESETS_MAX: usize = 20;
 /// Streams taken in before others get their turn.
 const STREAMS_PER_TURN: usize = 128;
-/// How long a connection that is told to end may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What the tasks of a connection share.
 pub(super) struct Shared {

@@ -15,7 +15,9 @@ use crate::clock::Instant;
 use crate::error::RequestError;
 use crate::http::h2::head;
 use crate::http::{Body, Method, Problem, RequestBody, ResponseHead};
-use crate::net::door::{EXPIRED, Pass};
+use crate::mapping::http_kafka::fetch::Answer;
+use crate::net::TURNS_MAX;
+use crate::net::door::{EXPIRED, Pass, problem};
 use crate::net::exchange::{Before, Exchange, Step, Turn};
 use crate::net::lease::Due;
 use crate::observe::RequestMeter;
@@ -24,9 +26,6 @@ use crate::runtime::{self};
 
 /// Bytes of answer that are asked of an exchange at once.
 const PIECE_BYTES: usize = 64 << 10;
-
-/// Turns of the loop in one poll, so that one stream does not keep the core to itself.
-const TURNS_MAX: usize = 16;
 /// How long a client may go on sending a body that was answered before its end. A stream that is reset at once looks to some clients as if there were no answer.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -136,7 +135,7 @@ impl Shell {
         self.pass = opened.pass;
         match opened.outcome {
             Ok(exchange) => self.exchange = Some(exchange),
-            Err(answer) => self.respond(&answer.head, &answer.body, now),
+            Err(answer) => self.respond(*answer, now),
         }
     }
 
@@ -193,14 +192,11 @@ impl Shell {
 
     /// Ends what has outlived the sessions that let it in, and asks for new ones in time.
     fn keep_lease(&mut self, now: Instant) -> Life {
-        let (Some(exchange), Some(lease)) = (&mut self.exchange, &self.pass.lease) else {
+        let Some(exchange) = &mut self.exchange else {
             return Life::Goes;
         };
-        if !exchange.is_leased() {
-            return Life::Goes;
-        }
         let has_begun = self.sending.is_some();
-        match lease.due(has_begun && exchange.can_challenge()) {
+        match self.pass.due(exchange, has_begun) {
             Due::Nothing => Life::Goes,
             Due::Challenge => {
                 exchange.challenge();
@@ -264,8 +260,7 @@ impl Shell {
             let problem = Problem::new(413)
                 .detail("the request's body is larger than this gateway takes")
                 .number("body_bytes_max", shared.limits.body_bytes_max as u64);
-            let (head, body) = problem.into_response();
-            self.refuse(&head, &body, now);
+            self.refuse(problem.into(), now);
         } else if !exchange.handle_data(bytes, &shared.entry.service) {
             self.fail(&RequestError::BodiesOverloaded, now);
         }
@@ -298,14 +293,14 @@ impl Shell {
         });
         match step {
             Step::Pending => return false,
-            Step::Respond(answer) => self.refuse(&answer.head, &answer.body, now),
+            Step::Respond(answer) => self.refuse(*answer, now),
             Step::Fail(error) => self.fail(&error, now),
             Step::Begin(head) => {
                 if let Some(meter) = &mut self.meter {
                     meter.handle_answer(head.status);
                 }
                 let is_head = self.method == Method::Head;
-                self.send_head(&head, None, is_head, now);
+                self.send_head(head, None, is_head, now);
                 if is_head {
                     self.exchange = None;
                     self.finish(now);
@@ -335,19 +330,22 @@ impl Shell {
     }
 
     fn fail(&mut self, error: &RequestError, now: Instant) {
-        let (head, body) = error.problem().into_response();
-        self.refuse(&head, &body, now);
+        self.refuse(problem(error), now);
     }
 
     /// Answers, and ends the exchange.
-    fn refuse(&mut self, head: &ResponseHead, body: &Body, now: Instant) {
+    fn refuse(&mut self, answer: Answer, now: Instant) {
         self.exchange = None;
-        self.respond(head, body, now);
+        self.respond(answer, now);
     }
 
-    fn respond(&mut self, head: &ResponseHead, body: &Body, now: Instant) {
+    fn respond(&mut self, answer: Answer, now: Instant) {
+        let Answer { head, body } = answer;
         let (full, length) = match body {
-            Body::Full(bytes) => (bytes.clone(), Some(bytes.len())),
+            Body::Full(bytes) => {
+                let length = bytes.len();
+                (bytes, Some(length))
+            }
             Body::Empty | Body::Stream => {
                 // RFC 9110 8.6: a 204 or 304 says nothing of a length.
                 let has_length = !matches!(head.status, 204 | 304);
@@ -369,10 +367,15 @@ impl Shell {
         }
     }
 
-    fn send_head(&mut self, head: &ResponseHead, length: Option<usize>, ends: bool, now: Instant) {
+    fn send_head(
+        &mut self,
+        mut head: ResponseHead,
+        length: Option<usize>,
+        ends: bool,
+        now: Instant,
+    ) {
         let shared = &self.opened.shared;
         let date = shared.entry.service.date(now);
-        let mut head = head.clone();
         self.pass.decorate(&mut head);
         let response = head::response(&head, length, &date);
         match self.respond.send_response(response, ends) {
@@ -452,13 +455,7 @@ impl Shell {
     fn next_timeout(&self, now: Instant) -> Instant {
         let limits = &self.opened.shared.limits;
         let exchange = self.exchange.as_ref();
-        let lease = exchange
-            .filter(|exchange| exchange.is_leased())
-            .and_then(|exchange| {
-                let lease = self.pass.lease.as_ref()?;
-                lease.poll_timeout(now, exchange.can_challenge())
-            });
-        let exchange = exchange.and_then(Exchange::poll_timeout);
+        let exchange = exchange.and_then(|exchange| self.pass.poll_timeout(exchange, now));
         let stalls = self
             .out
             .as_ref()
@@ -467,7 +464,7 @@ impl Shell {
         let receiving = self.receiving.as_ref().filter(|_| self.sending.is_none());
         let body = receiving.map(|_| self.heard_at + limits.body_timeout);
         let lingers = self.answered_at.map(|at| at + LINGER);
-        let times = [exchange, lease, stalls, body, lingers];
+        let times = [exchange, stalls, body, lingers];
         times
             .into_iter()
             .flatten()
@@ -486,8 +483,7 @@ impl Shell {
         if waits_for_body && self.heard_at + limits.body_timeout <= now {
             self.receiving = None;
             let problem = Problem::new(408).detail("the request's body did not come in time");
-            let (head, body) = problem.into_response();
-            self.refuse(&head, &body, now);
+            self.refuse(problem.into(), now);
         }
         Life::Goes
     }

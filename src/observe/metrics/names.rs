@@ -86,8 +86,6 @@ impl Names {
             put(&mut names.servers, number, || {
                 Binding::new(&server.namespace, &server.name, server.metrics)
             });
-        }
-        for (number, server) in plan.http_servers() {
             let authorization = server.authorization.iter();
             let parameters = authorization.flat_map(|authorization| &authorization.query);
             put(&mut names.secret_parameters, number, || {

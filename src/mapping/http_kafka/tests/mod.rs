@@ -138,7 +138,7 @@ fn resolve(
     ids: Ids<'_>,
 ) -> Result<Resolved, RequestError> {
     match mapping::resolve(server, head, body, ids, &Anybody)? {
-        mapping::Resolved::Kafka(resolved) => Ok(*resolved),
+        mapping::Resolved::Kafka(resolved) => Ok(resolved),
         other => panic!("not for Kafka: {other:?}"),
     }
 }
