@@ -1,7 +1,8 @@
 //! The feeds of a core: one for each topic that somebody follows, with a task that moves it on. The shell around [`Feed`].
 //!
-//! Blocks go out at once while little happens. When many follow, one round of writes takes its time, and the next block is not begun before that has passed: the
-//! records that come meanwhile share it. Rule: a feed lives as long as it has subscribers.
+//! Blocks go out at once while little happens. When many follow, a round of writes takes its time, and the next block is not begun before that has passed and as much
+//! again: the records that come meanwhile share it. Within a round the core looks at its sockets now and then, or whoever publishes would wait for all who listen.
+//! Rule: a feed lives as long as it has subscribers.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -26,9 +27,9 @@ const STREAMS_MAX: usize = 100_000;
 const COLD_READS_MAX: usize = 2;
 /// Records put in order before others get their turn.
 const RECORDS_PER_TURN: usize = 4_096;
-/// What one write to a socket costs, about: so long the next block waits for each follower that gets this one.
-const WRITE_COST: Duration = Duration::from_micros(5);
-/// The longest that a block waits for the one before it.
+/// Followers that write before the core sees to what has come from the network meanwhile.
+const WRITES_PER_TURN: usize = 64;
+/// A block is begun no sooner than twice as long after the one before it as that took to write, unless that is longer than this: then as soon as it is written.
 const TICK_MAX: Duration = Duration::from_millis(20);
 
 /// A cluster of the plan and a topic.
@@ -120,19 +121,16 @@ impl TopicFeed {
         feed
     }
 
-    /// Moves the order on; says how many are woken, and whether there is more.
-    fn advance(&self) -> (usize, Advanced) {
-        let mut woken = 0;
+    /// Moves the order on; says whom to wake, and whether there is more.
+    fn advance(&self) -> (Vec<Rc<Notify>>, Advanced) {
+        let mut woken = Vec::new();
         let view = self.topics.cached(&self.reader);
         let notifies = self.notifies.borrow();
         let advanced = self
             .feed
             .borrow_mut()
             .advance(&view, RECORDS_PER_TURN, |id| {
-                woken += 1;
-                if let Some(notify) = notifies.get(&id) {
-                    notify.notify();
-                }
+                woken.extend(notifies.get(&id).cloned());
             });
         (woken, advanced)
     }
@@ -151,8 +149,9 @@ async fn run(feed: Rc<TopicFeed>, watch: Rc<CoreWatch>) {
         loop {
             let began = runtime::now();
             let (woken, advanced) = feed.advance();
-            let cost = WRITE_COST * u32::try_from(woken).unwrap_or(u32::MAX);
-            next_at = began + cost.min(TICK_MAX);
+            write_round(&woken).await;
+            let took = runtime::now().saturating_duration_since(began);
+            next_at = began + took.max(TICK_MAX.min(2 * took));
             let figures = feed.feed.borrow().figures();
             watch.metrics.sse_gaps.add(figures.gaps - told.gaps);
             watch.metrics.sse_lagged.add(figures.lagged - told.lagged);
@@ -164,6 +163,23 @@ async fn run(feed: Rc<TopicFeed>, watch: Rc<CoreWatch>) {
         }
     }
     drop(waiting);
+}
+
+/// Lets all of them write.
+async fn write_round(woken: &[Rc<Notify>]) {
+    let mut turns = woken.chunks(WRITES_PER_TURN).peekable();
+    while let Some(turn) = turns.next() {
+        for notify in turn {
+            notify.notify();
+        }
+        if turns.peek().is_some() {
+            // A timer, though it is due at once: the executor looks at its rings before it has nothing to run.
+            runtime::sleep(Duration::ZERO).await;
+        } else {
+            // Behind those who write.
+            runtime::yield_now().await;
+        }
+    }
 }
 
 /// A place among those who follow a topic, given back when it is dropped.
