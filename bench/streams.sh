@@ -9,16 +9,14 @@ streams_most=15000
 h2_requests=200000
 if [[ $smoke ]]; then streams=(1:100 100:50) streams_most=300 h2_requests=2000; fi
 
-# A smoke run has them only when it is asked for them by name.
-wants() { wanted "$1" && { [[ -z $smoke ]] || ((${#only[@]})); }; }
-needs_streams() { wants streams || wants h2 || wants tls; }
+needs_streams() { wanted streams || wanted h2 || wanted tls; }
 
 start_streams_server() {
   kafka topic-create ticks 1 cleanup.policy=compact > /dev/null
   BENCH_TLS_PORT=$((port + 27)) serve $((port + 26)) streams $gateway_processor "$sluice" start -c bench/sse.yaml --cores $gateway_processor; streams_gateway=$started
   # A broker whose code for this is compiled by now.
   post $((port + 26)) 16 /ticks > /dev/null
-  if ! wants h2; then return; fi
+  if ! wanted h2; then return; fi
   "$load" --connect "127.0.0.1:$((port + 26))" --rate 1000 --requests 1 --connections 1 --method PUT --path '/items/0' --body-bytes 256 > /dev/null
 }
 
