@@ -448,6 +448,8 @@ pub enum Body {
     Full(Bytes),
     /// Data follows piece by piece, its end is told.
     Stream,
+    /// Data follows piece by piece, so many bytes of it and no other number.
+    Sized(u64),
 }
 
 #[cfg(test)]

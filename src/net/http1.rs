@@ -312,11 +312,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shell<S> {
                     }
                 }
                 Step::Fail(error) => self.refuse(id, &error, now),
-                Step::Begin(mut head) => {
+                Step::Begin { mut head, length } => {
                     *has_begun = true;
                     pass.decorate(&mut head);
                     meter.handle_answer(head.status);
-                    self.connection.respond(id, &head, &Body::Stream, now);
+                    let body = length.map_or(Body::Stream, Body::Sized);
+                    self.connection.respond(id, &head, &body, now);
                 }
                 Step::Data(bytes) => {
                     meter.handle_sent(bytes.len());

@@ -170,8 +170,8 @@ impl Answers {
                 }
                 Progress::Done
             }
-            Body::Stream if asked.head_only => Progress::Streaming(Delivery::None),
-            Body::Stream => Progress::Streaming(delivery),
+            Body::Stream | Body::Sized(_) if asked.head_only => Progress::Streaming(Delivery::None),
+            Body::Stream | Body::Sized(_) => Progress::Streaming(delivery),
         };
         if index > 0 {
             self.early_bytes += out.len() - before;
@@ -193,8 +193,8 @@ impl Answers {
         let before = out.len();
         match delivery {
             Delivery::Chunked => push_chunk(out, data),
-            Delivery::UntilClose => out.extend_from_slice(data),
-            Delivery::None | Delivery::Declared | Delivery::Length(_) => {}
+            Delivery::UntilClose | Delivery::Length(_) => out.extend_from_slice(data),
+            Delivery::None | Delivery::Declared => {}
         }
         if index > 0 {
             self.early_bytes += out.len() - before;

@@ -53,7 +53,7 @@ pub(super) enum Delivery {
     /// Nothing is sent, but the answer's own content-length says what a GET would bring: HEAD without a body at hand.
     Declared,
     /// This many bytes.
-    Length(usize),
+    Length(u64),
     /// In chunks.
     Chunked,
     /// Until the connection closes: a stream to an HTTP/1.0 client.
@@ -65,7 +65,8 @@ impl Delivery {
     pub(super) fn new(status: u16, body: &Body, head_only: bool, http10: bool) -> Self {
         match body {
             _ if matches!(status, 204 | 304) => Self::None,
-            Body::Full(bytes) => Self::Length(bytes.len()),
+            Body::Full(bytes) => Self::Length(bytes.len() as u64),
+            Body::Sized(length) => Self::Length(*length),
             Body::Empty if head_only => Self::Declared,
             Body::Empty => Self::Length(0),
             Body::Stream if http10 => Self::UntilClose,
@@ -126,7 +127,7 @@ pub(super) fn push_fields(
         Delivery::None | Delivery::Declared | Delivery::UntilClose => {}
         Delivery::Length(length) => {
             out.extend_from_slice(b"content-length: ");
-            push_number(out, length as u64);
+            push_number(out, length);
             out.extend_from_slice(b"\r\n");
         }
         Delivery::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),

@@ -65,7 +65,7 @@ fn push_joined(headers: &mut Headers, name: &HeaderName, all: &HeaderMap) {
 }
 
 /// The head of an answer, with `date` and, if it is known, `content-length`; what HTTP/2 does not carry is left out (RFC 9113 8.2.2).
-pub fn response(head: &ResponseHead, length: Option<usize>, date: &[u8; DATE_LEN]) -> Response<()> {
+pub fn response(head: &ResponseHead, length: Option<u64>, date: &[u8; DATE_LEN]) -> Response<()> {
     let mut response = Response::new(());
     // Statuses of ours and of replies are 200 to 999.
     *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);

@@ -182,7 +182,10 @@ impl Events {
             Some(subscription) => {
                 self.state = State::Open(subscription);
                 self.may_have_more = true;
-                Step::Begin(self.request.head())
+                Step::Begin {
+                    head: self.request.head(),
+                    length: None,
+                }
             }
             None => Step::Fail(RequestError::StreamsOverloaded),
         }

@@ -120,7 +120,10 @@ impl FileExchange {
             work: None,
         };
         self.may_have_more = true;
-        Step::Begin(head)
+        Step::Begin {
+            head,
+            length: Some(length),
+        }
     }
 }
 

@@ -49,7 +49,12 @@ pub(super) enum Step {
     /// Answer with an error; the exchange is over.
     Fail(RequestError),
     /// Begin an answer whose body comes in pieces.
-    Begin(ResponseHead),
+    Begin {
+        /// Its head.
+        head: ResponseHead,
+        /// Bytes of the body, if they are known: all of them follow, or the answer is cut.
+        length: Option<u64>,
+    },
     /// A piece.
     Data(Bytes),
     /// The last piece; the exchange is over.

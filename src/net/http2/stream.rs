@@ -295,12 +295,12 @@ impl Shell {
             Step::Pending => return false,
             Step::Respond(answer) => self.refuse(*answer, now),
             Step::Fail(error) => self.fail(&error, now),
-            Step::Begin(head) => {
+            Step::Begin { head, length } => {
                 if let Some(meter) = &mut self.meter {
                     meter.handle_answer(head.status);
                 }
                 let is_head = self.method == Method::Head;
-                self.send_head(head, None, is_head, now);
+                self.send_head(head, length, is_head, now);
                 if is_head {
                     self.exchange = None;
                     self.finish(now);
@@ -343,10 +343,10 @@ impl Shell {
         let Answer { head, body } = answer;
         let (full, length) = match body {
             Body::Full(bytes) => {
-                let length = bytes.len();
+                let length = bytes.len() as u64;
                 (bytes, Some(length))
             }
-            Body::Empty | Body::Stream => {
+            Body::Empty | Body::Stream | Body::Sized(_) => {
                 // RFC 9110 8.6: a 204 or 304 says nothing of a length.
                 let has_length = !matches!(head.status, 204 | 304);
                 (Bytes::new(), has_length.then_some(0))
@@ -367,13 +367,7 @@ impl Shell {
         }
     }
 
-    fn send_head(
-        &mut self,
-        mut head: ResponseHead,
-        length: Option<usize>,
-        ends: bool,
-        now: Instant,
-    ) {
+    fn send_head(&mut self, mut head: ResponseHead, length: Option<u64>, ends: bool, now: Instant) {
         let shared = &self.opened.shared;
         let date = shared.entry.service.date(now);
         self.pass.decorate(&mut head);

@@ -71,7 +71,11 @@ pub(crate) fn files_are_served_and_known_again() {
             let answer = over.request(&gateway, method, "/app.js", &[]).expect(405);
             assert_eq!(answer.header("allow"), Some("GET, HEAD"));
         }
-        let big = get("/big.bin", &[]).expect(200).body;
+        let big = over.request(&gateway, "HEAD", "/big.bin", &[]).expect(200);
+        assert_eq!(big.header("content-length"), Some("4000000"));
+        let big = get("/big.bin", &[]).expect(200);
+        assert_eq!(big.header("content-length"), Some("4000000"));
+        let big = big.body;
         assert_eq!(big.len(), 4_000_000);
         let right = big.chunks_exact(4).zip(0..1_000_000_u32);
         assert!(right.into_iter().all(|(bytes, n)| bytes == n.to_le_bytes()));

@@ -328,6 +328,6 @@ fn answer_line(answer: &Answer) -> String {
     match &answer.body {
         Body::Full(body) => line + " " + &text(body),
         Body::Empty => line,
-        Body::Stream => panic!("a single item has its body at hand"),
+        Body::Stream | Body::Sized(_) => panic!("a single item has its body at hand"),
     }
 }

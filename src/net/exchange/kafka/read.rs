@@ -87,7 +87,7 @@ impl KafkaExchange {
                 read.machine.apply_to(&mut head);
                 let collection = Box::new(collection);
                 self.state = State::Streaming { collection };
-                Step::Begin(head)
+                Step::Begin { head, length: None }
             }
             reading::Next::Cold => self.read_cold(service, notify),
             reading::Next::LookOn => {
