@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Mistake, Plan, Surroundings};
+use crate::gateway::StoreFile;
 use crate::runtime::placement::CoreSet;
 
 /// The configuration that is run when none is named.
@@ -125,7 +126,7 @@ struct Source {
 struct Loaded {
     plan: Plan,
     /// What it was read from besides its own text.
-    stores: Vec<PathBuf>,
+    stores: Vec<StoreFile>,
 }
 
 impl Source {
@@ -164,7 +165,7 @@ impl Source {
             env,
             directory: &self.directory,
             read_file: &|path| {
-                stores.borrow_mut().push(path.to_owned());
+                stores.borrow_mut().push(StoreFile::at(path));
                 std::fs::read(path)
             },
         };

@@ -1,6 +1,7 @@
 //! `sluice start`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::{
     EXIT_CONFIG, Loaded, SERVERS_VARIABLE, Source, StartArguments, embedded, environment,
@@ -62,8 +63,8 @@ pub(super) fn run(arguments: &StartArguments) -> ExitCode {
         access_log: arguments.access_log,
     };
     let reload = Reload {
-        files: stores,
-        load: Box::new(move || {
+        stores,
+        load: Arc::new(move || {
             if source.has_changed() {
                 tracing::warn!(
                     file = source.name,

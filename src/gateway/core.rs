@@ -112,14 +112,16 @@ fn clients(start: &CoreStart, shared: &Arc<Shared>, watch: &Rc<CoreWatch>) -> Ve
         let on_acked = Box::new(move |topic: &str, partition, next_offset| {
             floors.raise(topic, partition, next_offset);
         });
-        Client::new(
+        let client = Client::new(
             servers,
             Limits::default(),
             start.id.0 as u64,
             start.deadlines.clone(),
             on_acked,
             ClusterWatch::new(watch.clone(), number),
-        )
+        );
+        client.never_create(cluster.create.iter().map(|topic| topic.name.clone()));
+        client
     };
     clusters.enumerate().map(client).collect()
 }

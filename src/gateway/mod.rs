@@ -33,7 +33,7 @@ use crate::runtime::net::{bind, resolve_blocking};
 use crate::runtime::placement::CoreSet;
 use crate::runtime::{self, StartFault, helper};
 pub use startup::{keyed_topics, reply_topics};
-pub use stores::Reload;
+pub use stores::{Reload, StoreFile};
 
 /// Control messages of one core: a drain and a "topics are there" at most, with room to spare.
 const CONTROL_MESSAGES_MAX: usize = 64;

@@ -30,6 +30,8 @@ pub(super) const BOOTSTRAP_WAIT: Duration = Duration::from_secs(10);
 /// How long the creation of topics is tried before the start goes on without.
 const CREATE_WAIT: Duration = Duration::from_secs(10);
 const CREATE_RETRY: Duration = Duration::from_millis(200);
+/// How often it is tried again after that.
+const CREATE_LATER_RETRY: Duration = Duration::from_secs(5);
 /// What is assumed of the machine when it does not say how much memory it has.
 const MEMORY_ASSUMED_BYTES: usize = 1 << 30;
 
@@ -116,8 +118,13 @@ pub(super) async fn create_topics(clusters: &[Cluster], clients: &[Client]) {
             .collect();
         let until = runtime::now() + CREATE_WAIT;
         while let Err(fault) = create_once(client, &topics).await {
-            if runtime::now() >= until {
-                tracing::error!(cluster = cluster.name, %fault, "the topics of options.create could not be created, going on without");
+            if fault.is_final || runtime::now() >= until {
+                tracing::error!(
+                    cluster = cluster.name,
+                    fault = fault.reason,
+                    "the topics of options.create could not be created; going on without, and trying on"
+                );
+                runtime::spawn(keep_creating(client.clone(), topics, fault.reason));
                 break;
             }
             runtime::sleep(CREATE_RETRY).await;
@@ -125,18 +132,52 @@ pub(super) async fn create_topics(clusters: &[Cluster], clients: &[Client]) {
     }
 }
 
-async fn create_once(
-    client: &Client,
-    topics: &[NewTopic],
-) -> Result<(), crate::kafka::connection::ConnectionFault> {
-    for (topic, error, reason) in client.create_topics(topics, CREATE_WAIT).await? {
+/// Why not all topics are there.
+struct CreateFault {
+    reason: String,
+    /// Trying again at once would not help.
+    is_final: bool,
+}
+
+async fn create_once(client: &Client, topics: &[NewTopic]) -> Result<(), CreateFault> {
+    let outcomes = client.create_topics(topics, CREATE_WAIT).await;
+    let outcomes = outcomes.map_err(|fault| CreateFault {
+        reason: fault.to_string(),
+        is_final: false,
+    })?;
+    let mut fault: Option<CreateFault> = None;
+    for (topic, error, reason) in outcomes {
         match error {
             ErrorCode::NONE => tracing::info!(topic, "topic created"),
             ErrorCode::TOPIC_ALREADY_EXISTS => {}
-            error => tracing::error!(topic, %error, reason, "the topic could not be created"),
+            error => {
+                let fault = fault.get_or_insert_with(|| CreateFault {
+                    reason: format!("{topic}: {error} {reason}"),
+                    is_final: false,
+                });
+                fault.is_final |= !error.is_retriable();
+            }
         }
     }
-    Ok(())
+    fault.map_or(Ok(()), Err)
+}
+
+/// Tries for as long as the gateway runs: what stood in the way may be a cluster that is still starting.
+async fn keep_creating(client: Client, topics: Vec<NewTopic>, mut said: String) {
+    while !client.is_stopped() {
+        runtime::sleep(CREATE_LATER_RETRY).await;
+        match create_once(&client, &topics).await {
+            Ok(()) => return tracing::info!("all topics of options.create are there"),
+            Err(fault) if fault.reason != said => {
+                tracing::error!(
+                    fault = fault.reason,
+                    "the topics of options.create still cannot be created"
+                );
+                said = fault.reason;
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// Opens the bootstrap topics and waits until they are read, for [`BOOTSTRAP_WAIT`] at most.

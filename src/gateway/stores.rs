@@ -5,7 +5,7 @@
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,37 +20,46 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How to read them.
 pub struct Reload {
-    /// The key stores.
-    pub files: Vec<PathBuf>,
+    /// The key stores as they were when they were read.
+    pub stores: Vec<StoreFile>,
     /// Checks the same configuration again, with the stores as they are now; else says what is wrong.
-    pub load: Box<dyn Fn() -> Result<Plan, String> + Send>,
+    pub load: Arc<dyn Fn() -> Result<Plan, String> + Send + Sync>,
 }
 
 impl fmt::Debug for Reload {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Reload")
-            .field("files", &self.files)
+            .field("stores", &self.stores)
             .finish_non_exhaustive()
     }
 }
 
-/// By what a file is known to be the same: its number, its length, and when it was last written.
-type Mark = Option<(u64, u64, i64, i64)>;
+/// A file, and by what it is known to be the same: its number, its length, and when it was last written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreFile {
+    path: PathBuf,
+    mark: Option<(u64, u64, i64, i64)>,
+}
 
-impl Reload {
-    fn marks(&self) -> Vec<Mark> {
-        let mark = |file: &PathBuf| {
-            let facts = fs::metadata(file).ok()?;
-            Some((facts.ino(), facts.len(), facts.mtime(), facts.mtime_nsec()))
-        };
-        self.files.iter().map(mark).collect()
+impl StoreFile {
+    /// Looks at a file.
+    pub fn at(path: &Path) -> Self {
+        let facts = fs::metadata(path).ok();
+        Self {
+            path: path.to_owned(),
+            mark: facts.map(|facts| (facts.ino(), facts.len(), facts.mtime(), facts.mtime_nsec())),
+        }
+    }
+
+    fn now(&self) -> Self {
+        Self::at(&self.path)
     }
 }
 
 /// Starts looking. On the helper thread. Without key stores there is nothing to look at, and SIGHUP ends the process as it does any other.
 pub(super) fn start(shared: &Arc<Shared>, reload: Reload) {
-    if reload.files.is_empty() {
+    if reload.stores.is_empty() {
         return;
     }
     let hangups = signal(SignalKind::hangup());
@@ -60,20 +69,34 @@ pub(super) fn start(shared: &Arc<Shared>, reload: Reload) {
 }
 
 async fn run(shared: Arc<Shared>, reload: Reload, mut hangups: Option<Signal>) {
-    let mut read = reload.marks();
+    let look = || reload.stores.iter().map(StoreFile::now).collect::<Vec<_>>();
+    let mut read = reload.stores.clone();
     let mut seen = read.clone();
+    let mut said = None;
     loop {
         let is_told = tokio::select! {
             () = hung_up(&mut hangups) => true,
             () = tokio::time::sleep(LOOK_INTERVAL) => false,
         };
-        let now = reload.marks();
+        let now = look();
         // One that is being written is left alone until it rests.
         let rests = now == seen;
         seen.clone_from(&now);
-        if is_told || (rests && now != read) {
-            read = now;
-            reread(&shared, &reload).await;
+        if !is_told && (!rests || now == read) {
+            continue;
+        }
+        match reread(&shared, &reload).await {
+            Ok(()) => {
+                tracing::info!("keys and certificates were read anew");
+                read = now;
+                said = None;
+            }
+            // It is tried again with every look: it may not be the store that is at fault.
+            Err(error) if is_told || said.as_ref() != Some(&error) => {
+                tracing::error!(%error, "the key stores have changed and cannot be used; going on with what they held before");
+                said = Some(error);
+            }
+            Err(_) => {}
         }
     }
 }
@@ -88,15 +111,12 @@ async fn hung_up(hangups: &mut Option<Signal>) {
     }
 }
 
-async fn reread(shared: &Arc<Shared>, reload: &Reload) {
-    let loaded = (reload.load)().and_then(|plan| startup::prepare_tls(&plan));
-    let servers = match loaded {
-        Ok(servers) => Arc::new(servers),
-        Err(error) => {
-            tracing::error!(%error, "the key stores have changed and cannot be used; going on with what they held before");
-            return;
-        }
-    };
+async fn reread(shared: &Arc<Shared>, reload: &Reload) -> Result<(), String> {
+    let load = reload.load.clone();
+    // Keys are derived from passwords slowly, on purpose.
+    let loading = tokio::task::spawn_blocking(move || load());
+    let plan = loading.await.map_err(|error| error.to_string())??;
+    let servers = Arc::new(startup::prepare_tls(&plan)?);
     for mailbox in &shared.mailboxes {
         while mailbox
             .send_data(CoreMessage::TlsServers(servers.clone()))
@@ -105,5 +125,5 @@ async fn reread(shared: &Arc<Shared>, reload: &Reload) {
             tokio::time::sleep(RESEND_INTERVAL).await;
         }
     }
-    tracing::info!(stores = ?reload.files, "keys and certificates were read anew");
+    Ok(())
 }

@@ -5,6 +5,8 @@
 pub struct ErrorCode(pub i16);
 
 impl ErrorCode {
+    /// The broker does not know what went wrong with it.
+    pub const UNKNOWN_SERVER_ERROR: Self = Self(-1);
     /// No error.
     pub const NONE: Self = Self(0);
     /// The offset is before the log's start or after its end.

@@ -61,7 +61,7 @@ impl Default for TopicPolicy {
 /// What is known of a topic.
 #[derive(Clone, Debug, Default)]
 pub struct Topic {
-    /// Its id: another one means that it was deleted and created again.
+    /// Its id, nil while no broker has given one: another one means that it was deleted and created again.
     pub id: Uuid,
     /// The leader of each partition; empty while the topic is not known.
     pub leaders: Vec<Option<i32>>,
@@ -80,6 +80,8 @@ pub struct Metadata {
     topics: HashMap<String, Topic>,
     wanted: BTreeSet<String>,
     undescribed: BTreeSet<String>,
+    /// Topics that are created by a request of ours, with a configuration of their own, and by no broker that is asked for them.
+    never_created: BTreeSet<String>,
     last_request: Option<Instant>,
 }
 
@@ -87,10 +89,15 @@ impl Metadata {
     /// Asks for a topic as soon as may be. With `create`, a broker that creates topics by itself may do so.
     pub fn want(&mut self, name: &str, create: bool) {
         let topic = self.topics.entry(name.to_owned()).or_default();
-        topic.create |= create;
+        topic.create |= create && !self.never_created.contains(name);
         if !self.wanted.contains(name) {
             self.wanted.insert(name.to_owned());
         }
+    }
+
+    /// No broker is to create these when they are asked for.
+    pub fn never_create(&mut self, names: impl IntoIterator<Item = String>) {
+        self.never_created.extend(names);
     }
 
     /// What is known of a topic.
@@ -145,10 +152,16 @@ impl Metadata {
             .iter()
             .filter(|(_, topic)| topic.asked_at.is_some_and(|asked| asked + AGE_MAX <= now));
         names.extend(aged.map(|(name, _)| name.clone()));
-        self.last_request = Some(now);
-        let create = names
-            .iter()
-            .any(|name| self.topics.get(name).is_some_and(|topic| topic.create));
+        // A request is for topics that may be created or for such that may not; the others go with the next one, at once.
+        let may_create = |name: &String| self.topics.get(name).is_some_and(|topic| topic.create);
+        let create = names.iter().any(may_create);
+        if create {
+            let (asked, others) = names.into_iter().partition(may_create);
+            (names, self.wanted) = (asked, others);
+        }
+        if self.wanted.is_empty() {
+            self.last_request = Some(now);
+        }
         for name in &names {
             if let Some(topic) = self.topics.get_mut(name) {
                 topic.asked_at = Some(now);
@@ -186,14 +199,17 @@ impl Metadata {
             let topic = self.topics.entry(name.clone()).or_default();
             let error = ErrorCode(answer.error_code);
             if error.is_none() && !answer.partitions.is_empty() {
-                if topic.id != answer.topic_id {
-                    // Another topic of the same name: what was described is not its configuration.
-                    topic.policy = None;
+                // Brokers before 2.8 give no id, and while they are upgraded not all do.
+                if !answer.topic_id.is_nil() {
+                    if !topic.id.is_nil() && topic.id != answer.topic_id {
+                        // Another topic of the same name: what was described is not its configuration.
+                        topic.policy = None;
+                    }
+                    topic.id = answer.topic_id;
                 }
                 if topic.policy.is_none() {
                     self.undescribed.insert(name.clone());
                 }
-                topic.id = answer.topic_id;
                 topic.error = None;
                 topic.leaders = leaders(answer);
                 if topic.leaders.contains(&None) {
@@ -247,7 +263,7 @@ impl Metadata {
         for result in &response.results {
             let name = result.resource_name.to_string();
             let error = ErrorCode(result.error_code);
-            if error.is_retriable() {
+            if error.is_retriable() || error == ErrorCode::UNKNOWN_SERVER_ERROR {
                 // Not known yet or no more: the metadata tell which, and lead here again.
                 self.wanted.insert(name);
                 continue;
@@ -266,6 +282,15 @@ impl Metadata {
             seen.push((name, (!error.is_none()).then_some(error)));
         }
         seen
+    }
+
+    /// The broker tells nobody of configurations: Kafka's defaults are assumed.
+    pub fn handle_undescribable(&mut self, request: &DescribeConfigsRequest) {
+        for resource in &request.resources {
+            if let Some(topic) = self.topics.get_mut(resource.resource_name.as_str()) {
+                topic.policy.get_or_insert_default();
+            }
+        }
     }
 
     /// The configurations could not be had; the topics are asked for again.
@@ -419,6 +444,47 @@ mod tests {
             assert!(metadata.topic("items").unwrap().policy.is_some());
             assert!(metadata.poll_describe().is_none());
         }
+    }
+
+    #[test]
+    fn a_broker_that_gives_no_id_speaks_of_the_same_topic() {
+        let mut metadata = Metadata::default();
+        let described = || {
+            let result = DescribeConfigsResult::default()
+                .with_resource_name(StrBytes::from_static_str("items"));
+            DescribeConfigsResponse::default().with_results(vec![result])
+        };
+        let mut answer = answer("items", 0, &[1]);
+        for id in [0, 1, 0, 1] {
+            answer.topics[0].topic_id = Uuid::from_u128(id);
+            metadata.handle_response(&answer);
+            metadata.poll_describe();
+            metadata.handle_described(&described());
+            metadata.handle_response(&answer);
+            assert!(metadata.poll_describe().is_none());
+        }
+        assert_eq!(metadata.topic("items").unwrap().id, Uuid::from_u128(1));
+    }
+
+    #[test]
+    fn topics_that_a_broker_may_create_are_asked_for_apart() {
+        let mut metadata = Metadata::default();
+        metadata.never_create(["ours".to_owned()]);
+        metadata.want("produced", true);
+        metadata.want("ours", true);
+        metadata.want("read", false);
+        let asked = |metadata: &mut Metadata| {
+            let request = metadata.poll_request(at(1)).unwrap();
+            let topics = request.topics.unwrap_or_default().into_iter();
+            let names: Vec<String> = topics
+                .filter_map(|topic| Some(topic.name?.0.to_string()))
+                .collect();
+            (request.allow_auto_topic_creation, names)
+        };
+        assert_eq!(asked(&mut metadata), (true, vec!["produced".to_owned()]));
+        let others = vec!["ours".to_owned(), "read".to_owned()];
+        assert_eq!(asked(&mut metadata), (false, others));
+        assert!(metadata.poll_request(at(50)).is_none());
     }
 
     #[test]

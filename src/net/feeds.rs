@@ -29,6 +29,8 @@ const COLD_READS_MAX: usize = 2;
 const RECORDS_PER_TURN: usize = 4_096;
 /// Followers that write before the core sees to what has come from the network meanwhile.
 const WRITES_PER_TURN: usize = 64;
+/// So short that it is over when they have written.
+const TURN_PAUSE: Duration = Duration::from_micros(10);
 /// A block is begun no sooner than twice as long after the one before it as that took to write, unless that is longer than this: then as soon as it is written.
 const TICK_MAX: Duration = Duration::from_millis(20);
 
@@ -173,8 +175,8 @@ async fn write_round(woken: &[Rc<Notify>]) {
             notify.notify();
         }
         if turns.peek().is_some() {
-            // A timer, though it is due at once: the executor looks at its rings before it has nothing to run.
-            runtime::sleep(Duration::ZERO).await;
+            // A timer, however short: the executor looks at its rings when it has nothing to run.
+            runtime::sleep(TURN_PAUSE).await;
         } else {
             // Behind those who write.
             runtime::yield_now().await;

@@ -78,6 +78,7 @@ on_both_brokers! {
             a_collection_has_an_etag_of_its_state;
         foreign:
             records_of_another_client_appear,
+            a_topic_made_anew_may_be_compacted,
             compressed_batches_appear,
             a_key_is_found_in_whatever_partition_it_lies,
             kcat_records_with_repeated_and_null_headers_appear,

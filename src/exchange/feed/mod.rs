@@ -124,6 +124,8 @@ pub struct Feed {
     turn: usize,
     /// Bytes of all blocks.
     bytes: usize,
+    /// Followers were sent to read for themselves since subscribers were last woken.
+    has_scattered: bool,
     figures: FeedFigures,
 }
 
@@ -142,6 +144,7 @@ impl Default for Feed {
             next_id: 0,
             turn: 0,
             bytes: 0,
+            has_scattered: false,
             figures: FeedFigures::default(),
         }
     }
@@ -245,7 +248,7 @@ impl Feed {
                 channel.followers.iter().copied().for_each(&mut wake);
             }
         }
-        if has_moved {
+        if has_moved || std::mem::take(&mut self.has_scattered) {
             self.catching_up.iter().copied().for_each(&mut wake);
         }
         advanced
@@ -466,6 +469,7 @@ impl Feed {
 
     /// All followers read for themselves from where they are; says how many.
     fn scatter(&mut self) -> u64 {
+        self.has_scattered = true;
         let mut scattered = 0;
         for (id, subscriber) in &mut self.subscribers {
             let State::Following { next, progress } = &subscriber.state else {

@@ -67,6 +67,7 @@ impl PartitionView {
     #[must_use]
     pub fn renewed(&self, snapshot: &[Update]) -> Self {
         let mut view = Self::new(self.policy);
+        view.walks = self.walks.ended();
         for update in snapshot {
             view.apply(update.clone());
         }

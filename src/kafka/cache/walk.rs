@@ -90,6 +90,14 @@ impl Walks {
         Ok(id)
     }
 
+    /// None of them: all are lost, and no number is given again.
+    pub(super) fn ended(&self) -> Self {
+        Self {
+            open: Vec::new(),
+            opened: self.opened,
+        }
+    }
+
     pub(super) fn close(&mut self, id: WalkId) {
         self.open.retain(|walk| walk.id != id);
     }

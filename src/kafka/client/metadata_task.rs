@@ -6,7 +6,8 @@ use kafka_protocol::messages::{DescribeConfigsRequest, MetadataRequest};
 
 use super::{Client, reconnect_wait};
 use crate::clock::Instant;
-use crate::kafka::connection::Connection;
+use crate::kafka::connection::{Connection, ConnectionFault};
+use crate::kafka::wire::WireFault;
 use crate::runtime::{self, with_deadline};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +49,7 @@ async fn refresh(
     client: &Client,
     connection: &mut Option<Connection>,
     request: &MetadataRequest,
-) -> Result<(), crate::kafka::connection::ConnectionFault> {
+) -> Result<(), ConnectionFault> {
     let open = match connection {
         Some(open) => open,
         None => connection.insert(client.connect_any().await?),
@@ -81,6 +82,14 @@ async fn describe(client: &Client, connection: &mut Connection) {
                     tracing::warn!(topic, %error, "the topic's configuration cannot be read, assuming cleanup.policy=delete: grant DescribeConfigs on it");
                 }
             }
+        }
+        Err(ConnectionFault::Wire(fault @ WireFault::Unsupported { .. })) => {
+            tracing::warn!(%fault, "the topics' configurations cannot be read, assuming cleanup.policy=delete");
+            client
+                .inner
+                .metadata
+                .borrow_mut()
+                .handle_undescribable(&request);
         }
         Err(fault) => {
             tracing::warn!(%fault, "the topics' configurations could not be read, trying again");

@@ -22,6 +22,8 @@ use super::connection::{Connection, ConnectionFault};
 use super::error_code::ErrorCode;
 use super::metadata::{Metadata, Topic, topic_name};
 use super::producer::{Ack, Acks, Limits, Output, ProduceFault, Producer, Record, TopicId};
+use uuid::Uuid;
+
 use crate::clock::Instant;
 use crate::observe::ClusterWatch;
 use crate::observe::events::ClusterEvent;
@@ -221,9 +223,22 @@ impl Client {
         self.inner.metadata_wanted.notify();
     }
 
+    /// These topics are created by [`Client::create_topics`], and by no broker that is asked for them.
+    pub fn never_create(&self, names: impl IntoIterator<Item = String>) {
+        self.inner.metadata.borrow_mut().never_create(names);
+    }
+
     /// What is known of a topic.
     pub fn topic(&self, name: &str) -> Option<Topic> {
         self.inner.metadata.borrow().topic(name).cloned()
+    }
+
+    /// The id of a topic: another one when it was deleted and created again; `None` when there is none, as far as is known.
+    pub fn topic_id(&self, name: &str) -> Option<Uuid> {
+        let metadata = self.inner.metadata.borrow();
+        let topic = metadata.topic(name)?;
+        let is_gone = topic.error == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        (!is_gone).then_some(topic.id)
     }
 
     /// The leader of a partition.
@@ -368,7 +383,8 @@ impl Client {
         }
     }
 
-    fn is_stopped(&self) -> bool {
+    /// Whether it has been told to stop.
+    pub fn is_stopped(&self) -> bool {
         self.inner.stopped.get()
     }
 

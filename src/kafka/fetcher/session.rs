@@ -133,6 +133,12 @@ impl FetchSession {
         if self.epoch == EPOCH_START {
             self.id = response.session_id;
         }
+        // What was asked from an offset that is wanted no more (a partition begun again meanwhile) would leave a gap or repeat.
+        let mut fetched = fetched_partitions(response);
+        fetched.retain(|partition| {
+            let asked = self.told.get(&partition.key);
+            asked.is_some() && self.wanted.get(&partition.key) == asked
+        });
         // Id 0: the broker has no room for a session; every request then says everything.
         if self.id == 0 {
             self.epoch = EPOCH_START;
@@ -144,7 +150,7 @@ impl FetchSession {
                 self.epoch + 1
             };
         }
-        FetchOutcome::Partitions(fetched_partitions(response))
+        FetchOutcome::Partitions(fetched)
     }
 }
 
@@ -266,6 +272,7 @@ fn forgotten_topics(partitions: &[&PartitionKey]) -> Vec<ForgottenTopic> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kafka_protocol::messages::fetch_response::FetchableTopicResponse;
 
     fn key(partition: i32) -> PartitionKey {
         ("items".into(), partition)
@@ -299,6 +306,35 @@ mod tests {
         assert_eq!(third.session_epoch, 2);
         assert_eq!(asked(&third), []);
         assert_eq!(third.forgotten_topics_data[0].partitions, [0]);
+    }
+
+    #[test]
+    fn an_answer_from_an_offset_that_is_wanted_no_more_is_left_out() {
+        let answer = || {
+            let partitions =
+                (0..3).map(|partition| PartitionData::default().with_partition_index(partition));
+            let topic = FetchableTopicResponse::default()
+                .with_topic(topic_name("items"))
+                .with_partitions(partitions.collect());
+            FetchResponse::default()
+                .with_session_id(9)
+                .with_responses(vec![topic])
+        };
+        let taken = |session: &mut FetchSession| match session.handle_response(answer()) {
+            FetchOutcome::Partitions(fetched) => fetched.into_iter().map(|one| one.key.1).collect(),
+            FetchOutcome::SessionLost(_) => Vec::new(),
+        };
+        let mut session = FetchSession::default();
+        for partition in 0..3 {
+            session.want(key(partition), 5);
+        }
+        session.request(500);
+        // Begun again, and given up, while the answer was on its way.
+        session.want(key(1), 0);
+        session.forget(&key(2));
+        assert_eq!(taken(&mut session), [0]);
+        assert_eq!(asked(&session.request(500)), [(1, 0)]);
+        assert_eq!(taken(&mut session), [0, 1]);
     }
 
     #[test]

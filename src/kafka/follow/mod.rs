@@ -23,6 +23,7 @@ use crate::runtime::deadline::Deadlines;
 use crate::runtime::notify::Notify;
 use crate::runtime::{self};
 use poll_lane::PollLane;
+use uuid::Uuid;
 
 /// Where the reading of a partition begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,8 @@ struct Followed {
     kick: Rc<Notify>,
     /// The topic was created anew, or the offset is out of range: begin again.
     is_reset_wanted: bool,
+    /// Which topic of its name is read; nil: not known yet.
+    topic_id: Uuid,
 }
 
 /// The partitions that one sink follows.
@@ -134,6 +137,24 @@ impl<S: Sink> Following<S> {
         if let Some(followed) = self.partitions.borrow_mut().get_mut(key) {
             followed.is_reset_wanted = true;
         }
+    }
+
+    fn set_topic_id(&self, key: &PartitionKey, id: Uuid) {
+        if let Some(followed) = self.partitions.borrow_mut().get_mut(key) {
+            followed.topic_id = id;
+        }
+    }
+
+    /// Whether the topic that has the name now, of this id, is another one than is read. Where neither was known to have an id, it is the one.
+    fn is_other_topic(&self, key: &PartitionKey, id: Uuid) -> bool {
+        let mut partitions = self.partitions.borrow_mut();
+        let Some(followed) = partitions.get_mut(key).filter(|_| !id.is_nil()) else {
+            return false;
+        };
+        if followed.topic_id.is_nil() {
+            followed.topic_id = id;
+        }
+        followed.topic_id != id
     }
 
     fn take_reset(&self, key: &PartitionKey) -> bool {

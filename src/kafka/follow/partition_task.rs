@@ -2,8 +2,11 @@
 //!
 //! The warm-up does not wait behind a long poll of other partitions.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
+
+use futures_lite::FutureExt;
 
 use super::poll_lane::lane;
 use super::{Sink, StartAt};
@@ -26,6 +29,8 @@ enum Again {
     Metadata,
     /// The offset is not in the log.
     OutOfRange,
+    /// The broker refuses.
+    Refused(ErrorCode),
     /// Anything else.
     Later,
 }
@@ -33,19 +38,27 @@ enum Again {
 pub(super) async fn run<S: Sink>(sink: S, key: PartitionKey, kick: Rc<Notify>) {
     let changed = Rc::new(Notify::default());
     sink.client().on_change(&changed);
+    let mut said = None;
     let is_followed = || sink.following().is_followed_by(&key, &kick);
     while is_followed() {
         sink.room(&key).await;
         match read_to_the_end(&sink, &key, &is_followed).await {
             Ok(Some(broker)) => {
                 lane(&sink, broker).add(&sink, &key);
-                kick.notified().await;
+                leave_lane(&sink, &key, &kick, &changed).await;
                 lane(&sink, broker).remove(&key);
             }
             Ok(None) => break,
             Err(Again::Metadata) => sink.client().want(&key.0, false),
-            Err(Again::OutOfRange) => sink.following().want_reset(&key),
-            Err(Again::Later) => {}
+            Err(Again::OutOfRange) => {
+                sink.client().want(&key.0, false);
+                sink.following().want_reset(&key);
+            }
+            Err(Again::Refused(error)) if said != Some(error) => {
+                tracing::warn!(topic = &*key.0, partition = key.1, %error, "the partition cannot be read, trying on");
+                said = Some(error);
+            }
+            Err(Again::Refused(_) | Again::Later) => {}
         }
         // Whatever it was, it is not over at once; without a pause a broker that refuses would be asked without end.
         if is_followed() {
@@ -57,13 +70,39 @@ pub(super) async fn run<S: Sink>(sink: S, key: PartitionKey, kick: Rc<Notify>) {
     sink.client().forget_change(&changed);
 }
 
+/// Waits until the partition is to be read otherwise than by its lane: it says so, or another topic has come under the name.
+async fn leave_lane<S: Sink>(sink: &S, key: &PartitionKey, kick: &Notify, changed: &Notify) {
+    let kicked = async {
+        kick.notified().await;
+        true
+    };
+    let mut kicked = pin!(kicked);
+    loop {
+        let other = async {
+            changed.notified().await;
+            false
+        };
+        if (&mut kicked).or(other).await {
+            return;
+        }
+        let id = sink.client().topic_id(&key.0);
+        if id.is_none_or(|id| sink.following().is_other_topic(key, id)) {
+            return;
+        }
+    }
+}
+
 /// Reads until the partition's end; gives the leader it was read from, or `None` when nobody wants it any more.
 async fn read_to_the_end<S: Sink>(
     sink: &S,
     key: &PartitionKey,
     is_followed: &impl Fn() -> bool,
 ) -> Result<Option<i32>, Again> {
+    let topic_id = sink.client().topic_id(&key.0).ok_or(Again::Metadata)?;
     let broker = sink.client().leader(&key.0, key.1).ok_or(Again::Metadata)?;
+    if sink.following().is_other_topic(key, topic_id) {
+        sink.following().want_reset(key);
+    }
     if !begin(sink, key, broker, is_followed).await? {
         return Ok(None);
     }
@@ -106,7 +145,7 @@ fn check(error: ErrorCode) -> Result<(), Again> {
         ErrorCode::NONE => Ok(()),
         ErrorCode::OFFSET_OUT_OF_RANGE => Err(Again::OutOfRange),
         error if error.means_stale_metadata() => Err(Again::Metadata),
-        _ => Err(Again::Later),
+        error => Err(Again::Refused(error)),
     }
 }
 
@@ -123,12 +162,12 @@ async fn begin<S: Sink>(
         return Ok(true);
     }
     // The leader may be known a moment before the configuration is.
-    let described = sink.client().topic(&key.0).and_then(|topic| topic.policy);
-    let Some(policy) = described else {
+    let topic = sink.client().topic(&key.0).unwrap_or_default();
+    let Some(policy) = topic.policy else {
         if is_reset {
             sink.following().want_reset(key);
         }
-        return Err(Again::Later);
+        return Err(Again::Metadata);
     };
     let start_offset = match start_offset(sink, key, broker).await {
         Ok(start_offset) => start_offset,
@@ -151,6 +190,7 @@ async fn begin<S: Sink>(
             "the partition's log has changed, reading it again"
         );
     }
+    sink.following().set_topic_id(key, topic.id);
     sink.begin(key, start_offset, &policy);
     Ok(true)
 }

@@ -110,6 +110,7 @@ async fn take<S: Sink>(sink: &S, lane: &PollLane, fetched: &[FetchedPartition]) 
         let keep = match partition.error {
             ErrorCode::NONE => !sink.ingest(partition) && !sink.is_full(key),
             ErrorCode::OFFSET_OUT_OF_RANGE => {
+                sink.client().want(&key.0, false);
                 sink.following().want_reset(key);
                 false
             }

@@ -281,8 +281,9 @@ impl Sink for Topics {
         if let Some(store) = self.inner.stores.borrow_mut().get_mut(key) {
             store.restart(policy, start_offset, retention_ms, &mut updates);
         }
+        // What was acknowledged lies below the end that makes the partition ready; or in another log.
+        self.inner.floors.floor(&key.0, key.1).reset();
         if !updates.is_empty() {
-            self.inner.floors.floor(&key.0, key.1).reset();
             return self.broadcast(key, &updates);
         }
         let store = PartitionStore::new(policy, start_offset, retention_ms);

@@ -117,6 +117,17 @@ impl TopicReader {
         Waiting::new(self, interest, notify)
     }
 
+    /// A partition has changed in this way.
+    fn heed(&self, updates: &[Update]) {
+        for update in updates {
+            // A topic made anew may have another, and not every core asks after it.
+            if let Update::Reset { policy, .. } = update {
+                self.policy.set(*policy);
+            }
+        }
+        self.waiters.wake(updates);
+    }
+
     pub(super) const fn waiters(&self) -> &Waiters {
         &self.waiters
     }
@@ -358,13 +369,13 @@ impl Topics {
                 return;
             }
         }
-        reader.waiters.wake(updates);
+        reader.heed(updates);
     }
 
     pub(super) fn notify_readers(&self, topic: &Arc<str>, updates: &[Update]) {
         let reader = self.inner.readers.borrow().get(topic).cloned();
         if let Some(reader) = reader {
-            reader.waiters.wake(updates);
+            reader.heed(updates);
         }
     }
 
@@ -433,11 +444,13 @@ async fn run_reader(topics: Topics, reader: Rc<TopicReader>) {
         let known = client.topic(&reader.name);
         let wait = match known {
             Some(topic) if !topic.leaders.is_empty() && topic.policy.is_some() => {
-                let policy = topic.policy.unwrap_or_default();
-                reader.policy.set(Policy {
-                    compact: policy.compact,
-                    delete: policy.delete,
-                });
+                // Once it is read, who reads it knows better (`heed`).
+                if let Some(policy) = topic.policy.filter(|_| reader.partition_count() == 0) {
+                    reader.policy.set(Policy {
+                        compact: policy.compact,
+                        delete: policy.delete,
+                    });
+                }
                 open_partitions(&topics, &reader, topic.leaders.len());
                 LINGER
             }
@@ -481,7 +494,7 @@ fn open_partitions(topics: &Topics, reader: &Rc<TopicReader>, count: usize) {
             },
         );
     }
-    if first < count {
+    if first < count || reader.state.get() != TopicState::Open {
         reader.state.set(TopicState::Open);
         reader.waiters.wake_all();
     }

@@ -120,6 +120,8 @@ impl Events {
             };
         }
         if self.is_blocked {
+            // What woke it may be to be written as soon as there is room, and is not told again.
+            self.may_have_more = true;
             return Step::Pending;
         }
         self.may_have_more = false;

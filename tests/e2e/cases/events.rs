@@ -335,7 +335,7 @@ pub(crate) fn a_topic_that_is_made_anew_is_a_gap(env: &Env) {
     for stream in &mut streams {
         assert_eq!(stream.take_data(3), ["1", "2", "3"]);
     }
-    env.kafka.recreate_topic(&topic, 1);
+    env.kafka.recreate_topic(&topic, 1, &[]);
     env.kafka.append(&topic, 0, &[Record::new("a", "new")]);
     for stream in &mut streams {
         assert_eq!(stream.next().text, ": gap\n");

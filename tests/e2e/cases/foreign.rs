@@ -3,7 +3,7 @@
 use crate::harness::broker::{Broker, java_tool};
 use crate::harness::kafka::{Batch, Transaction, call, text};
 use crate::harness::tool::{is_there, kcat_produce};
-use crate::harness::{Env, PATIENCE, eventually};
+use crate::harness::{COMPACTED, Env, PATIENCE, eventually};
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::{
     AddPartitionsToTxnRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest,
@@ -57,6 +57,29 @@ pub(crate) fn a_late_configuration() {
         let answer = gateway.http().get("/items").expect(200);
         assert_eq!(answer.text(), "[2,2,2,2]");
     }
+}
+
+/// Empty before and after, so that no offset tells of it.
+pub(crate) fn a_topic_made_anew_may_be_compacted(env: &Env) {
+    let topic = env.topic(2, &[]);
+    let gateway = env.crud(&topic);
+    for _ in 0..4 {
+        assert_eq!(gateway.http().get("/items").expect(200).text(), "[]");
+    }
+    env.kafka.recreate_topic(&topic, 2, COMPACTED);
+    for partition in 0..2 {
+        let key = format!("key-{partition}");
+        for value in [b"1", b"2"] {
+            env.kafka.produce(&topic, partition, &key, Some(value));
+        }
+    }
+    eventually("both cores know that it is compacted", PATIENCE, || {
+        let all = (0..8).all(|_| {
+            let answer = gateway.http().get("/items");
+            answer.status == 200 && answer.text() == "[2,2]"
+        });
+        all.then_some(())
+    });
 }
 
 /// Nobody told the gateway that it was written: it takes a moment.

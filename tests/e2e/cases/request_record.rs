@@ -41,7 +41,7 @@ pub(crate) fn it_has_the_headers_and_the_id_that_zilla_gives_it(env: &Env) {
         requests: env.topic(1, &[]),
         replies: "items-responses".to_owned(),
     };
-    env.kafka.recreate_topic(&topics.replies, 1);
+    env.kafka.recreate_topic(&topics.replies, 1, &[]);
     let desk = Desk::new(env, &topics, &Mapping::sync(&topics));
     let bytes = "PUT /items/5cf7a1d5-3772-49ef-86e7-ba6f2c7d7d07 HTTP/1.1\r\nHost: localhost:7114\r\n\
         User-Agent: curl/7.86.0\r\nAccept: */*\r\nIdempotency-Key: 1\r\nContent-Type: application/json\r\n\

@@ -108,7 +108,7 @@ impl Kafka {
     /// # Panics
     /// The broker refuses, or takes too long.
     #[track_caller]
-    pub(crate) fn recreate_topic(&self, name: &str, partitions: i32) {
+    pub(crate) fn recreate_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
         let request = DeleteTopicsRequest::default()
             .with_topic_names(vec![TopicName(text(name))])
             .with_timeout_ms(30_000);
@@ -120,7 +120,7 @@ impl Kafka {
         eventually("the topic is gone", PATIENCE, || {
             self.leader(name, 0).is_none().then_some(())
         });
-        self.create_topic(name, partitions, 1, &[]);
+        self.create_topic(name, partitions, 1, configs);
     }
 
     /// The node that leads a partition and its address, if there is one now.
