@@ -14,6 +14,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
+use super::cache::Policy;
 use super::error_code::ErrorCode;
 use crate::clock::Instant;
 
@@ -54,6 +55,16 @@ impl Default for TopicPolicy {
             delete: true,
             batch_bytes_max: 1_048_588,
             delete_retention: Duration::from_secs(86_400),
+        }
+    }
+}
+
+impl TopicPolicy {
+    /// What goes from the topic, as the cache has it.
+    pub const fn cleanup(&self) -> Policy {
+        Policy {
+            compact: self.compact,
+            delete: self.delete,
         }
     }
 }

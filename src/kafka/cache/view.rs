@@ -21,6 +21,19 @@ pub struct Policy {
     pub delete: bool,
 }
 
+impl Policy {
+    /// `cleanup.policy=compact`.
+    pub const COMPACT: Self = Self {
+        compact: true,
+        delete: false,
+    };
+    /// `cleanup.policy=delete`, Kafka's default.
+    pub const DELETE: Self = Self {
+        compact: false,
+        delete: true,
+    };
+}
+
 /// The answer to a question by key.
 #[derive(Clone, Debug)]
 pub enum Lookup<'a> {

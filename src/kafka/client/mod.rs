@@ -17,13 +17,12 @@ use std::time::Duration;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::{CreateTopicsRequest, MetadataRequest};
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 use super::connection::{Connection, ConnectionFault};
 use super::error_code::ErrorCode;
 use super::metadata::{Metadata, Topic, topic_name};
 use super::producer::{Ack, Acks, Limits, Output, ProduceFault, Producer, Record, TopicId};
-use uuid::Uuid;
-
 use crate::clock::Instant;
 use crate::observe::ClusterWatch;
 use crate::observe::events::ClusterEvent;

@@ -128,14 +128,7 @@ mod tests {
         let crc = crc32c::crc32c(&spoiled[21..]);
         spoiled[17..21].copy_from_slice(&crc.to_be_bytes());
         let records = [batch(0, "a"), spoiled, batch(2, "c")].concat();
-        let mut store = PartitionStore::new(
-            Policy {
-                compact: true,
-                delete: false,
-            },
-            0,
-            1_000,
-        );
+        let mut store = PartitionStore::new(Policy::COMPACT, 0, 1_000);
         let mut builder = store.builder();
         let decoded = decode_into(&mut builder, &fetched(records));
         assert_eq!(

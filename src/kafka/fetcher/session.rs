@@ -62,7 +62,7 @@ pub struct FetchSession {
     id: i32,
     epoch: i32,
     wanted: BTreeMap<PartitionKey, i64>,
-    /// What the broker has in its session: partition and the offset last asked for.
+    /// What the last request left the broker with: partition and the offset asked for.
     told: BTreeMap<PartitionKey, i64>,
 }
 
@@ -82,6 +82,12 @@ impl FetchSession {
         self.wanted.is_empty()
     }
 
+    /// Whether what the last request asked of a partition is what is wanted of it still. Records from another offset would leave a gap, or come twice.
+    pub fn is_current(&self, key: &PartitionKey) -> bool {
+        let asked = self.told.get(key);
+        asked.is_some() && self.wanted.get(key) == asked
+    }
+
     /// The partitions that are wanted.
     pub fn wanted(&self) -> impl Iterator<Item = &PartitionKey> {
         self.wanted.keys()
@@ -96,6 +102,9 @@ impl FetchSession {
 
     /// The next request: everything in a new session, only changes in an old one.
     pub fn request(&mut self, max_wait_ms: i32) -> FetchRequest {
+        if self.epoch == EPOCH_START {
+            self.told.clear();
+        }
         let changed: Vec<(&PartitionKey, i64)> = self
             .wanted
             .iter()
@@ -133,16 +142,9 @@ impl FetchSession {
         if self.epoch == EPOCH_START {
             self.id = response.session_id;
         }
-        // What was asked from an offset that is wanted no more (a partition begun again meanwhile) would leave a gap or repeat.
-        let mut fetched = fetched_partitions(response);
-        fetched.retain(|partition| {
-            let asked = self.told.get(&partition.key);
-            asked.is_some() && self.wanted.get(&partition.key) == asked
-        });
         // Id 0: the broker has no room for a session; every request then says everything.
         if self.id == 0 {
             self.epoch = EPOCH_START;
-            self.told.clear();
         } else {
             self.epoch = if self.epoch == i32::MAX {
                 1
@@ -150,7 +152,7 @@ impl FetchSession {
                 self.epoch + 1
             };
         }
-        FetchOutcome::Partitions(fetched)
+        FetchOutcome::Partitions(fetched_partitions(response))
     }
 }
 
@@ -321,7 +323,11 @@ mod tests {
                 .with_responses(vec![topic])
         };
         let taken = |session: &mut FetchSession| match session.handle_response(answer()) {
-            FetchOutcome::Partitions(fetched) => fetched.into_iter().map(|one| one.key.1).collect(),
+            FetchOutcome::Partitions(fetched) => {
+                let keys = fetched.into_iter().map(|one| one.key);
+                let current = keys.filter(|key| session.is_current(key));
+                current.map(|(_, partition)| partition).collect()
+            }
             FetchOutcome::SessionLost(_) => Vec::new(),
         };
         let mut session = FetchSession::default();

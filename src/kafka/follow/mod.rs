@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
 
+use uuid::Uuid;
+
 use super::client::Client;
 use super::fetcher::{FetchedPartition, PartitionKey};
 use super::metadata::TopicPolicy;
@@ -23,7 +25,6 @@ use crate::runtime::deadline::Deadlines;
 use crate::runtime::notify::Notify;
 use crate::runtime::{self};
 use poll_lane::PollLane;
-use uuid::Uuid;
 
 /// Where the reading of a partition begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,9 +140,18 @@ impl<S: Sink> Following<S> {
         }
     }
 
-    fn set_topic_id(&self, key: &PartitionKey, id: Uuid) {
+    fn is_reset_wanted(&self, key: &PartitionKey) -> bool {
+        let partitions = self.partitions.borrow();
+        partitions
+            .get(key)
+            .is_some_and(|followed| followed.is_reset_wanted)
+    }
+
+    /// The partition is read from its beginning, as one of this topic.
+    fn handle_begun(&self, key: &PartitionKey, topic_id: Uuid) {
         if let Some(followed) = self.partitions.borrow_mut().get_mut(key) {
-            followed.topic_id = id;
+            followed.is_reset_wanted = false;
+            followed.topic_id = topic_id;
         }
     }
 
@@ -155,12 +165,5 @@ impl<S: Sink> Following<S> {
             followed.topic_id = id;
         }
         followed.topic_id != id
-    }
-
-    fn take_reset(&self, key: &PartitionKey) -> bool {
-        let mut partitions = self.partitions.borrow_mut();
-        partitions
-            .get_mut(key)
-            .is_some_and(|followed| std::mem::take(&mut followed.is_reset_wanted))
     }
 }

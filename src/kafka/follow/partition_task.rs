@@ -2,7 +2,6 @@
 //!
 //! The warm-up does not wait behind a long poll of other partitions.
 
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -72,17 +71,16 @@ pub(super) async fn run<S: Sink>(sink: S, key: PartitionKey, kick: Rc<Notify>) {
 
 /// Waits until the partition is to be read otherwise than by its lane: it says so, or another topic has come under the name.
 async fn leave_lane<S: Sink>(sink: &S, key: &PartitionKey, kick: &Notify, changed: &Notify) {
-    let kicked = async {
-        kick.notified().await;
-        true
-    };
-    let mut kicked = pin!(kicked);
     loop {
+        let kicked = async {
+            kick.notified().await;
+            true
+        };
         let other = async {
             changed.notified().await;
             false
         };
-        if (&mut kicked).or(other).await {
+        if kicked.or(other).await {
             return;
         }
         let id = sink.client().topic_id(&key.0);
@@ -157,27 +155,13 @@ async fn begin<S: Sink>(
     is_followed: &impl Fn() -> bool,
 ) -> Result<bool, Again> {
     let is_begun = sink.position(key).is_some();
-    let is_reset = sink.following().take_reset(key);
-    if is_begun && !is_reset {
+    if is_begun && !sink.following().is_reset_wanted(key) {
         return Ok(true);
     }
     // The leader may be known a moment before the configuration is.
     let topic = sink.client().topic(&key.0).unwrap_or_default();
-    let Some(policy) = topic.policy else {
-        if is_reset {
-            sink.following().want_reset(key);
-        }
-        return Err(Again::Metadata);
-    };
-    let start_offset = match start_offset(sink, key, broker).await {
-        Ok(start_offset) => start_offset,
-        Err(again) => {
-            if is_reset {
-                sink.following().want_reset(key);
-            }
-            return Err(again);
-        }
-    };
+    let policy = topic.policy.ok_or(Again::Metadata)?;
+    let start_offset = start_offset(sink, key, broker).await?;
     // Another task may have begun with it meanwhile.
     if !is_followed() {
         return Ok(false);
@@ -190,7 +174,7 @@ async fn begin<S: Sink>(
             "the partition's log has changed, reading it again"
         );
     }
-    sink.following().set_topic_id(key, topic.id);
+    sink.following().handle_begun(key, topic.id);
     sink.begin(key, start_offset, &policy);
     Ok(true)
 }

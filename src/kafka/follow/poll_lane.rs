@@ -103,8 +103,8 @@ async fn run<S: Sink>(sink: S, broker: i32, lane: Rc<PollLane>) {
 async fn take<S: Sink>(sink: &S, lane: &PollLane, fetched: &[FetchedPartition]) {
     for partition in fetched {
         let key = &partition.key;
-        // Forgotten while the answer was on its way.
-        if !lane.session.borrow().wanted().any(|wanted| wanted == key) {
+        // Forgotten or begun again while the answer was on its way, or while others were taken.
+        if !lane.session.borrow().is_current(key) {
             continue;
         }
         let keep = match partition.error {

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use super::{CacheMessage, Topics};
-use crate::kafka::cache::{PartitionStore, Policy, Update};
+use crate::kafka::cache::{PartitionStore, Update};
 use crate::kafka::client::Client;
 use crate::kafka::fetcher::{FetchedPartition, PartitionKey, decode_into};
 use crate::kafka::follow::{Following, Position, Sink, StartAt};
@@ -273,21 +273,19 @@ impl Sink for Topics {
 
     fn begin(&self, key: &PartitionKey, start_offset: i64, policy: &TopicPolicy) {
         let retention_ms = i64::try_from(policy.delete_retention.as_millis()).unwrap_or(i64::MAX);
-        let policy = Policy {
-            compact: policy.compact,
-            delete: policy.delete,
-        };
-        let mut updates = Vec::new();
-        if let Some(store) = self.inner.stores.borrow_mut().get_mut(key) {
-            store.restart(policy, start_offset, retention_ms, &mut updates);
-        }
+        let policy = policy.cleanup();
         // What was acknowledged lies below the end that makes the partition ready; or in another log.
         self.inner.floors.floor(&key.0, key.1).reset();
-        if !updates.is_empty() {
-            return self.broadcast(key, &updates);
-        }
-        let store = PartitionStore::new(policy, start_offset, retention_ms);
-        self.inner.stores.borrow_mut().insert(key.clone(), store);
+        let mut stores = self.inner.stores.borrow_mut();
+        let Some(store) = stores.get_mut(key) else {
+            let store = PartitionStore::new(policy, start_offset, retention_ms);
+            stores.insert(key.clone(), store);
+            return;
+        };
+        let mut updates = Vec::new();
+        store.restart(policy, start_offset, retention_ms, &mut updates);
+        drop(stores);
+        self.broadcast(key, &updates);
     }
 
     fn ingest(&self, fetched: &FetchedPartition) -> bool {

@@ -186,10 +186,7 @@ impl Topics {
             name: name.clone(),
             state: Cell::new(TopicState::Opening),
             partitions: RefCell::default(),
-            policy: Cell::new(Policy {
-                compact: false,
-                delete: true,
-            }),
+            policy: Cell::new(Policy::DELETE),
             waiters: Waiters::default(),
             last_read: Cell::new(now),
             pinned: Cell::new(false),
@@ -446,10 +443,7 @@ async fn run_reader(topics: Topics, reader: Rc<TopicReader>) {
             Some(topic) if !topic.leaders.is_empty() && topic.policy.is_some() => {
                 // Once it is read, who reads it knows better (`heed`).
                 if let Some(policy) = topic.policy.filter(|_| reader.partition_count() == 0) {
-                    reader.policy.set(Policy {
-                        compact: policy.compact,
-                        delete: policy.delete,
-                    });
+                    reader.policy.set(policy.cleanup());
                 }
                 open_partitions(&topics, &reader, topic.leaders.len());
                 LINGER

@@ -20,10 +20,7 @@ const OUTBOX_MAX: usize = 3;
 const UPDATES_PER_MESSAGE_MAX: usize = 2;
 /// Tombstones are kept for long enough that no run outlives one.
 const DELETE_RETENTION_MS: i64 = 3_600_000;
-const POLICY: Policy = Policy {
-    compact: true,
-    delete: false,
-};
+const POLICY: Policy = Policy::COMPACT;
 
 /// The items on one core.
 #[derive(Debug, Default)]

@@ -18,14 +18,8 @@ use crate::kafka::record_batch::{Batch, BatchBuilder};
 use crate::mapping::http_kafka::fetch::RecordFilter;
 use crate::mapping::sse_kafka::last_event_id::progress_of;
 
-const COMPACT: Policy = Policy {
-    compact: true,
-    delete: false,
-};
-const DELETE: Policy = Policy {
-    compact: false,
-    delete: true,
-};
+const COMPACT: Policy = Policy::COMPACT;
+const DELETE: Policy = Policy::DELETE;
 
 /// What the value `big` is: five and a half of them fill a channel.
 static BIG: LazyLock<String> = LazyLock::new(|| "b".repeat(CHANNEL_BYTES_MAX * 2 / 11));

@@ -8,14 +8,8 @@ use super::{ChunkBuilder, PartitionStore, PartitionView, Policy, Update};
 use crate::clock::UnixMillis;
 use crate::kafka::record_batch::{Batch, BatchBuilder, BatchHeader, varint};
 
-const COMPACT: Policy = Policy {
-    compact: true,
-    delete: false,
-};
-const DELETE: Policy = Policy {
-    compact: false,
-    delete: true,
-};
+const COMPACT: Policy = Policy::COMPACT;
+const DELETE: Policy = Policy::DELETE;
 const RETENTION_MS: i64 = 1_000;
 
 /// A record as the tests write it.

@@ -166,14 +166,8 @@ fn text(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }
 
-const COMPACT: Policy = Policy {
-    compact: true,
-    delete: false,
-};
-const DELETE: Policy = Policy {
-    compact: false,
-    delete: true,
-};
+const COMPACT: Policy = Policy::COMPACT;
+const DELETE: Policy = Policy::DELETE;
 
 /// A topic as a reading core has it: some of its partitions may not have been opened yet.
 struct Topic {
