@@ -7,6 +7,7 @@ pub mod embedded;
 pub mod error;
 pub mod exchange;
 pub mod gateway;
+pub mod grpc;
 pub mod guard;
 pub mod http;
 pub mod kafka;

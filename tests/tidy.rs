@@ -6,9 +6,10 @@ use std::fs;
 use std::path::Path;
 
 /// Protocols, routes, mappings, configuration and the Kafka machines: bytes, time and messages come to them as arguments.
-const SANS_IO: [&str; 16] = [
+const SANS_IO: [&str; 17] = [
     "src/config/",
     "src/exchange/",
+    "src/grpc/",
     "src/guard/",
     "src/http/",
     "src/kafka/cache/",
