@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// Protocols, routes, mappings, configuration and the Kafka machines: bytes, time and messages come to them as arguments.
-const SANS_IO: [&str; 17] = [
+const SANS_IO: [&str; 23] = [
     "src/config/",
     "src/exchange/",
     "src/grpc/",
@@ -16,6 +16,12 @@ const SANS_IO: [&str; 17] = [
     "src/kafka/correlation/",
     "src/kafka/error_code.rs",
     "src/kafka/fetcher/",
+    "src/kafka/group/assignor/",
+    "src/kafka/group/events.rs",
+    "src/kafka/group/holdings.rs",
+    "src/kafka/group/member/",
+    "src/kafka/group/requests.rs",
+    "src/kafka/group/subscription.rs",
     "src/kafka/metadata.rs",
     "src/kafka/partition.rs",
     "src/kafka/producer/",

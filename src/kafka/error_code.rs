@@ -39,8 +39,22 @@ impl ErrorCode {
     pub const NOT_ENOUGH_REPLICAS: Self = Self(19);
     /// The same, found out after the leader had stored the batch.
     pub const NOT_ENOUGH_REPLICAS_AFTER_APPEND: Self = Self(20);
+    /// The group has begun another generation without this member.
+    pub const ILLEGAL_GENERATION: Self = Self(22);
+    /// The group's members speak another protocol than this one.
+    pub const INCONSISTENT_GROUP_PROTOCOL: Self = Self(23);
+    /// Not a legal group name.
+    pub const INVALID_GROUP_ID: Self = Self(24);
+    /// The group does not know the member (any more).
+    pub const UNKNOWN_MEMBER_ID: Self = Self(25);
+    /// The broker takes other session timeouts only.
+    pub const INVALID_SESSION_TIMEOUT: Self = Self(26);
+    /// The members of the group have to join again.
+    pub const REBALANCE_IN_PROGRESS: Self = Self(27);
     /// No ACL for the topic.
     pub const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
+    /// No ACL for the group.
+    pub const GROUP_AUTHORIZATION_FAILED: Self = Self(30);
     /// The topic is there already.
     pub const TOPIC_ALREADY_EXISTS: Self = Self(36);
     /// Only the controller can do this, and this broker is not it.
@@ -65,6 +79,12 @@ impl ErrorCode {
     pub const UNKNOWN_LEADER_EPOCH: Self = Self(75);
     /// No offset can be given at the moment.
     pub const OFFSET_NOT_AVAILABLE: Self = Self(78);
+    /// A new member has to come back with the id that it was given.
+    pub const MEMBER_ID_REQUIRED: Self = Self(79);
+    /// The group takes no further member.
+    pub const GROUP_MAX_SIZE_REACHED: Self = Self(81);
+    /// Another process is this static member now.
+    pub const FENCED_INSTANCE_ID: Self = Self(82);
     /// The record is not acceptable (for example a null key on a compacted topic).
     pub const INVALID_RECORD: Self = Self(87);
 
@@ -132,11 +152,21 @@ impl ErrorCode {
             Self::REQUEST_TIMED_OUT => "REQUEST_TIMED_OUT",
             Self::MESSAGE_TOO_LARGE => "MESSAGE_TOO_LARGE",
             Self::NETWORK_EXCEPTION => "NETWORK_EXCEPTION",
+            Self::COORDINATOR_LOAD_IN_PROGRESS => "COORDINATOR_LOAD_IN_PROGRESS",
+            Self::COORDINATOR_NOT_AVAILABLE => "COORDINATOR_NOT_AVAILABLE",
+            Self::NOT_COORDINATOR => "NOT_COORDINATOR",
             Self::INVALID_TOPIC_EXCEPTION => "INVALID_TOPIC_EXCEPTION",
             Self::RECORD_LIST_TOO_LARGE => "RECORD_LIST_TOO_LARGE",
             Self::NOT_ENOUGH_REPLICAS => "NOT_ENOUGH_REPLICAS",
             Self::NOT_ENOUGH_REPLICAS_AFTER_APPEND => "NOT_ENOUGH_REPLICAS_AFTER_APPEND",
+            Self::ILLEGAL_GENERATION => "ILLEGAL_GENERATION",
+            Self::INCONSISTENT_GROUP_PROTOCOL => "INCONSISTENT_GROUP_PROTOCOL",
+            Self::INVALID_GROUP_ID => "INVALID_GROUP_ID",
+            Self::UNKNOWN_MEMBER_ID => "UNKNOWN_MEMBER_ID",
+            Self::INVALID_SESSION_TIMEOUT => "INVALID_SESSION_TIMEOUT",
+            Self::REBALANCE_IN_PROGRESS => "REBALANCE_IN_PROGRESS",
             Self::TOPIC_AUTHORIZATION_FAILED => "TOPIC_AUTHORIZATION_FAILED",
+            Self::GROUP_AUTHORIZATION_FAILED => "GROUP_AUTHORIZATION_FAILED",
             Self::TOPIC_ALREADY_EXISTS => "TOPIC_ALREADY_EXISTS",
             Self::NOT_CONTROLLER => "NOT_CONTROLLER",
             Self::OUT_OF_ORDER_SEQUENCE_NUMBER => "OUT_OF_ORDER_SEQUENCE_NUMBER",
@@ -144,6 +174,9 @@ impl ErrorCode {
             Self::INVALID_PRODUCER_EPOCH => "INVALID_PRODUCER_EPOCH",
             Self::KAFKA_STORAGE_ERROR => "KAFKA_STORAGE_ERROR",
             Self::UNKNOWN_PRODUCER_ID => "UNKNOWN_PRODUCER_ID",
+            Self::MEMBER_ID_REQUIRED => "MEMBER_ID_REQUIRED",
+            Self::GROUP_MAX_SIZE_REACHED => "GROUP_MAX_SIZE_REACHED",
+            Self::FENCED_INSTANCE_ID => "FENCED_INSTANCE_ID",
             Self::INVALID_RECORD => "INVALID_RECORD",
             _ => "error",
         }

@@ -7,6 +7,7 @@ pub mod correlation;
 pub mod error_code;
 pub mod fetcher;
 pub mod follow;
+pub mod group;
 pub mod metadata;
 pub mod partition;
 pub mod producer;

@@ -79,6 +79,14 @@ const SPOKEN: &[(ApiKey, i16, i16)] = &[
     (ApiKey::InitProducerId, 0, 4),
     (ApiKey::DescribeConfigs, 1, 4),
     (ApiKey::CreateTopics, 2, 7),
+    // Those of a group, each up to the newest that asks for one group at a time and names topics.
+    (ApiKey::FindCoordinator, 0, 3),
+    (ApiKey::JoinGroup, 1, 9),
+    (ApiKey::SyncGroup, 0, 5),
+    (ApiKey::Heartbeat, 0, 4),
+    (ApiKey::LeaveGroup, 3, 5),
+    (ApiKey::OffsetCommit, 2, 8),
+    (ApiKey::OffsetFetch, 2, 7),
 ];
 
 /// Which version of each API to use with one broker.

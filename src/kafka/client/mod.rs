@@ -275,7 +275,7 @@ impl Client {
     }
 
     /// Opens a connection to an address; says so when that fails.
-    async fn open(&self, host: &str, port: u16) -> Result<Connection, ConnectionFault> {
+    pub(super) async fn open(&self, host: &str, port: u16) -> Result<Connection, ConnectionFault> {
         let opened = Connection::open(host, port, &self.inner.deadlines).await;
         if let Err(fault) = &opened {
             let reason = &fault.to_string();
