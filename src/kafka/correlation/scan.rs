@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{CorrelationId, Place, Reply};
+use super::{CorrelationId, Place, Reply, ReplyRecord, UNSERVED_HEADER};
 use crate::kafka::fetcher::{BatchSink, FetchedPartition, decode_into};
 use crate::kafka::record_batch::{BatchHeader, DecodeError, Records};
 
@@ -15,6 +15,18 @@ pub struct SeenReply {
     pub id: CorrelationId,
     /// What it says.
     pub reply: Reply,
+    /// The record has no value: no more replies follow, where there may be many.
+    pub is_closing: bool,
+}
+
+impl SeenReply {
+    /// What it says, without to which request.
+    pub fn record(self) -> ReplyRecord {
+        ReplyRecord {
+            reply: self.reply,
+            is_closing: self.is_closing,
+        }
+    }
 }
 
 /// What came of a partition's share of a fetch response.
@@ -117,6 +129,9 @@ impl Pass<'_> {
             if offset < self.next_offset {
                 continue;
             }
+            // One that the gateway wrote for want of an answer closes nothing for good.
+            let is_closing = record.value.is_none()
+                && !record.headers().any(|(name, _)| name == UNSERVED_HEADER);
             for (name, value) in record.headers() {
                 let known = self.names.iter().position(|known| known == name);
                 let (Some(index), Some(value)) = (known, value) else {
@@ -135,7 +150,11 @@ impl Pass<'_> {
                     position: record.span().start,
                     timestamps: header.timestamp_base(),
                 };
-                self.replies.push(SeenReply { id, reply });
+                self.replies.push(SeenReply {
+                    id,
+                    reply,
+                    is_closing,
+                });
             }
         }
         Ok(())

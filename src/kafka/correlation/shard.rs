@@ -6,13 +6,16 @@
 //!    │       client      └─ LookingUp ──────────────┴─ caught up, none ─▶ Producing ─▶ Stored ── a reply comes ─▶ told
 //!    └─ id of our own ───────────────────────────────────────────────────────┘  └─ refused ─▶ told why
 //! ```
+//! Listeners are apart from all that: every reply to their id is passed to them, in order, whatever exchanges there are. And whoever looks is told what is known of
+//! an id once every reply partition was indexed up to where it ended after he asked.
+//!
 //! Rules: whoever comes with an id that is open joins it; an id that a client chose is produced only after every reply partition was indexed up to where it ended
 //! *after* the request came; nothing is produced for an id whose reply was seen.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::{CorrelationId, Place, Reply, ReplyIndex, Rounds, SeenReply};
+use super::{CorrelationId, Known, Place, Reply, ReplyIndex, ReplyRecord, Rounds, SeenReply};
 use crate::clock::Instant;
 use crate::kafka::producer::ProduceFault;
 
@@ -28,6 +31,8 @@ pub struct Limits {
     pub exchanges_max: usize,
     /// Replies that are remembered.
     pub replies_max: usize,
+    /// Listeners at a time, and apart from them looks.
+    pub listeners_max: usize,
     /// How long an id that a client chose stays open without anybody waiting: a repeat within joins instead of producing again.
     pub linger: Duration,
 }
@@ -37,6 +42,7 @@ impl Default for Limits {
         Self {
             exchanges_max: 100_000,
             replies_max: 500_000,
+            listeners_max: 100_000,
             linger: Duration::from_secs(300),
         }
     }
@@ -83,6 +89,17 @@ pub enum Verdict {
     Overloaded,
 }
 
+/// What whoever looked is told, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// What is known of the replies to the id; `None`: there was none.
+    Known(Option<Known>),
+    /// Kafka cannot say how far the replies go.
+    Unavailable,
+    /// Too many look, or listen.
+    Overloaded,
+}
+
 /// What the shell has to do.
 #[derive(Debug)]
 pub enum ShardOutput<T, R> {
@@ -102,11 +119,27 @@ pub enum ShardOutput<T, R> {
         /// What.
         verdict: Verdict,
     },
+    /// Pass a reply to a listener. Those to one listener come in the order of each partition.
+    Pass {
+        /// To whom.
+        token: T,
+        /// What.
+        record: ReplyRecord,
+    },
+    /// Tell whoever looked.
+    Looked {
+        /// Whom.
+        token: T,
+        /// What.
+        looked: Looked,
+        /// How far the partition of the first reply was indexed by now: what lies beyond is passed to those who listen already.
+        indexed: i64,
+    },
     /// Look up where the reply partitions end, and say so: [`Shard::handle_ends`].
     LookUpEnds,
 }
 
-/// Too many exchanges are open.
+/// Too many exchanges are open, or too many listen or look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overloaded;
 
@@ -149,11 +182,11 @@ struct Joined<T> {
     is_settled: bool,
 }
 
-/// A look-up of one exchange: an id may come, go and come again while an earlier one is under way, which then says nothing about it.
+/// A look-up of one exchange, or one look: an id may come, go and come again while an earlier one is under way, which then says nothing about it.
 type LookUp = u64;
 type LingerKey = (Instant, u64);
 
-/// Exchanges that wait until the replies are indexed up to `ends`.
+/// Exchanges and looks that wait until the replies are indexed up to `ends`.
 #[derive(Debug)]
 struct CatchUp {
     ends: Vec<i64>,
@@ -192,6 +225,13 @@ pub struct Shard<T, R> {
     /// Exchanges that may be closed when nobody waits, by time.
     lingering: BTreeMap<LingerKey, CorrelationId>,
     next_linger: u64,
+    listeners: HashMap<CorrelationId, Vec<T>>,
+    /// Over all ids.
+    listeners_count: usize,
+    /// Who waits to be told what is known of an id.
+    looks: HashMap<CorrelationId, BTreeMap<LookUp, T>>,
+    /// Over all ids.
+    looks_count: usize,
     outputs: VecDeque<ShardOutput<T, R>>,
 }
 
@@ -210,6 +250,10 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
             catching_up: VecDeque::new(),
             lingering: BTreeMap::new(),
             next_linger: 0,
+            listeners: HashMap::new(),
+            listeners_count: 0,
+            looks: HashMap::new(),
+            looks_count: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -317,6 +361,76 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
         }
     }
 
+    /// Somebody listens: every reply to `id` that is indexed from now on is passed to it. When the log of a partition begins anew, listeners are told nothing: what
+    /// they were passed of it before stays said, and what is indexed of the new one is passed like anything else.
+    ///
+    /// # Errors
+    ///
+    /// [`Overloaded`]; nothing was kept.
+    pub fn listen(&mut self, id: CorrelationId, token: T) -> Result<(), Overloaded> {
+        if self.listeners_count >= self.limits.listeners_max {
+            return Err(Overloaded);
+        }
+        self.listeners.entry(id).or_default().push(token);
+        self.listeners_count += 1;
+        Ok(())
+    }
+
+    /// A listener is gone.
+    pub fn unlisten(&mut self, id: &CorrelationId, token: &T) {
+        let Some(listeners) = self.listeners.get_mut(id) else {
+            return;
+        };
+        let before = listeners.len();
+        listeners.retain(|other| other != token);
+        self.listeners_count -= before - listeners.len();
+        if listeners.is_empty() {
+            self.listeners.remove(id);
+        }
+    }
+
+    /// Somebody wants to know what there is of an id as of now.
+    ///
+    /// # Errors
+    ///
+    /// [`Overloaded`]; nothing was kept.
+    pub fn look(&mut self, id: CorrelationId, token: T) -> Result<(), Overloaded> {
+        // Nothing that comes later changes anything about one that is closed.
+        if self
+            .index
+            .known(&id)
+            .is_some_and(|known| known.closing.is_some())
+        {
+            self.tell_known(&id, token);
+            return Ok(());
+        }
+        if self.looks_count >= self.limits.listeners_max {
+            return Err(Overloaded);
+        }
+        let number = self.next_look_up;
+        self.next_look_up += 1;
+        self.looks
+            .entry(id.clone())
+            .or_default()
+            .insert(number, token);
+        self.looks_count += 1;
+        self.ask_for_ends(id, number);
+        Ok(())
+    }
+
+    /// Whoever looked is gone.
+    pub fn cancel_look(&mut self, id: &CorrelationId, token: &T) {
+        let Some(looks) = self.looks.get_mut(id) else {
+            return;
+        };
+        let before = looks.len();
+        looks.retain(|_, other| other != token);
+        self.looks_count -= before - looks.len();
+        if looks.is_empty() {
+            self.looks.remove(id);
+        }
+    }
+
     /// The record at `place` is not the reply to `id`, or not there any more.
     pub fn forget(&mut self, id: &CorrelationId, place: Place) {
         self.index.remove(id, place);
@@ -335,10 +449,12 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
             self.look_up_again();
         }
         for seen in replies {
-            self.index.insert(&seen.id, seen.reply.place);
+            self.index
+                .insert(&seen.id, seen.reply.place, seen.is_closing);
             for waiter in self.close(&seen.id) {
                 self.tell(waiter.token, Verdict::Reply(seen.reply.clone()));
             }
+            self.pass(seen);
         }
         let Ok(partition) = usize::try_from(partition) else {
             return;
@@ -362,7 +478,9 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
         }
         let Some(ends) = ends else {
             for (id, look_up) in asked {
-                if self.is_looking_up(&id, look_up) {
+                if let Some(token) = self.take_look(&id, look_up) {
+                    self.tell_looked(token, Looked::Unavailable, i64::MIN);
+                } else if self.is_looking_up(&id, look_up) {
                     self.give_up(&id, &Verdict::Unavailable, |_| true);
                 }
             }
@@ -377,8 +495,9 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
         } else if let Some(mut last) = self.catching_up.pop_back() {
             last.merge(ends, asked);
             if last.asked.len() >= last.sort_out_at {
-                last.asked
-                    .retain(|(id, look_up)| self.is_looking_up(id, *look_up));
+                last.asked.retain(|(id, look_up)| {
+                    self.is_looking_up(id, *look_up) || is_looked_for(&self.looks, id, *look_up)
+                });
                 last.sort_out_at = SORT_OUT_MIN.max(2 * last.asked.len());
             }
             self.catching_up.push_back(last);
@@ -461,6 +580,17 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
         self.outputs.pop_front()
     }
 
+    /// What there is to do next, if that is to pass a reply: those that come together can go together.
+    pub fn poll_pass(&mut self) -> Option<(T, ReplyRecord)> {
+        match self.outputs.pop_front()? {
+            ShardOutput::Pass { token, record } => Some((token, record)),
+            other => {
+                self.outputs.push_front(other);
+                None
+            }
+        }
+    }
+
     /// Exchanges that are open.
     pub fn exchanges_open(&self) -> usize {
         self.exchanges.len()
@@ -469,6 +599,11 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
     /// Replies that are remembered.
     pub fn replies_known(&self) -> usize {
         self.index.len()
+    }
+
+    /// Who listens.
+    pub const fn listeners(&self) -> usize {
+        self.listeners_count
     }
 
     /// Those who wait for a look-up that has not begun, gone ones that were not sorted out included.
@@ -480,20 +615,66 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
         self.outputs.push_back(ShardOutput::Tell { token, verdict });
     }
 
+    /// Passes a reply to all who listen for it.
+    fn pass(&mut self, seen: SeenReply) {
+        let Some(listeners) = self.listeners.get(&seen.id) else {
+            return;
+        };
+        let record = seen.record();
+        let passed = listeners.iter().map(|token| ShardOutput::Pass {
+            token: token.clone(),
+            record: record.clone(),
+        });
+        self.outputs.extend(passed);
+    }
+
+    fn tell_known(&mut self, id: &CorrelationId, token: T) {
+        let known = self.index.known(id);
+        let partition = known.and_then(|known| usize::try_from(known.first.partition).ok());
+        let indexed = partition.and_then(|partition| self.indexed.get(partition));
+        let indexed = indexed.copied().unwrap_or(i64::MIN);
+        self.tell_looked(token, Looked::Known(known), indexed);
+    }
+
+    fn tell_looked(&mut self, token: T, looked: Looked, indexed: i64) {
+        self.outputs.push_back(ShardOutput::Looked {
+            token,
+            looked,
+            indexed,
+        });
+    }
+
+    /// Takes out one who looked, unless it is gone.
+    fn take_look(&mut self, id: &CorrelationId, number: LookUp) -> Option<T> {
+        let looks = self.looks.get_mut(id)?;
+        let token = looks.remove(&number)?;
+        if looks.is_empty() {
+            self.looks.remove(id);
+        }
+        self.looks_count -= 1;
+        Some(token)
+    }
+
     fn look_up(&mut self, id: &CorrelationId) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        let number = self.next_look_up;
+        self.next_look_up += 1;
         exchange.state = State::LookingUp;
-        exchange.look_up = self.next_look_up;
-        if self.rounds.ask((id.clone(), self.next_look_up)) {
+        exchange.look_up = number;
+        self.ask_for_ends(id.clone(), number);
+    }
+
+    fn ask_for_ends(&mut self, id: CorrelationId, look_up: LookUp) {
+        if self.rounds.ask((id, look_up)) {
             self.outputs.push_back(ShardOutput::LookUpEnds);
         }
-        self.next_look_up += 1;
         if self.rounds.waiting() >= self.sort_out_at {
-            let exchanges = &self.exchanges;
-            self.rounds
-                .retain(|(id, look_up)| is_looking_up(exchanges, id, *look_up));
+            let (exchanges, looks) = (&self.exchanges, &self.looks);
+            self.rounds.retain(|(id, look_up)| {
+                is_looking_up(exchanges, id, *look_up) || is_looked_for(looks, id, *look_up)
+            });
             self.sort_out_at = SORT_OUT_MIN.max(2 * self.rounds.waiting());
         }
     }
@@ -508,7 +689,9 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
 
     fn look_up_all(&mut self, asked: Vec<(CorrelationId, LookUp)>) {
         for (id, look_up) in asked {
-            if self.is_looking_up(&id, look_up) {
+            if is_looked_for(&self.looks, &id, look_up) {
+                self.ask_for_ends(id, look_up);
+            } else if self.is_looking_up(&id, look_up) {
                 self.look_up(&id);
             }
         }
@@ -585,7 +768,7 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
         }
     }
 
-    /// Goes on with the exchanges that are now known to have no reply.
+    /// Goes on with the exchanges that are now known to have no reply, and tells those who look.
     fn settle_caught_up(&mut self) {
         while let Some(first) = self.catching_up.front() {
             let is_indexed = |(partition, end): (usize, &i64)| {
@@ -598,7 +781,11 @@ impl<T: Clone + PartialEq, R> Shard<T, R> {
                 return;
             };
             for (id, look_up) in asked {
-                self.settle_missing(&id, look_up);
+                if let Some(token) = self.take_look(&id, look_up) {
+                    self.tell_known(&id, token);
+                } else {
+                    self.settle_missing(&id, look_up);
+                }
             }
         }
     }
@@ -701,4 +888,14 @@ fn is_looking_up<T, R>(
     exchanges
         .get(id)
         .is_some_and(|exchange| exchange.state == State::LookingUp && exchange.look_up == look_up)
+}
+
+fn is_looked_for<T>(
+    looks: &HashMap<CorrelationId, BTreeMap<LookUp, T>>,
+    id: &CorrelationId,
+    look_up: LookUp,
+) -> bool {
+    looks
+        .get(id)
+        .is_some_and(|looks| looks.contains_key(&look_up))
 }

@@ -23,6 +23,7 @@ impl Fixture {
         let limits = Limits {
             exchanges_max,
             replies_max: 100,
+            listeners_max: 3,
             linger: LINGER,
         };
         Self(Shard::new(limits))
@@ -61,6 +62,26 @@ impl Fixture {
         self.outputs()
     }
 
+    /// The last reply to `name` is seen at the end of partition 0.
+    fn closing(&mut self, name: &str, offset: i64) -> String {
+        let seen = SeenReply {
+            is_closing: true,
+            ..reply(name, offset)
+        };
+        self.0.handle_indexed(0, false, vec![seen], offset + 1);
+        self.outputs()
+    }
+
+    fn listen(&mut self, name: &str, token: u32) -> String {
+        let refused = self.0.listen(id(name), token);
+        refused.map_or_else(|Overloaded| "overloaded".to_owned(), |()| self.outputs())
+    }
+
+    fn look(&mut self, name: &str, token: u32) -> String {
+        let refused = self.0.look(id(name), token);
+        refused.map_or_else(|Overloaded| "overloaded".to_owned(), |()| self.outputs())
+    }
+
     fn stored(&mut self, name: &str, result: Result<(), ProduceFault>, second: u64) -> String {
         self.0.handle_stored(&id(name), result, at(second));
         self.outputs()
@@ -84,6 +105,23 @@ impl Fixture {
             outputs.push(match output {
                 ShardOutput::Produce { request, .. } => format!("produce {request}"),
                 ShardOutput::LookUpEnds => "look up".to_owned(),
+                ShardOutput::Pass { token, record } => {
+                    let closing = if record.is_closing { " closing" } else { "" };
+                    format!("pass {token} {}{closing}", record.reply.place.offset)
+                }
+                ShardOutput::Looked {
+                    token,
+                    looked,
+                    indexed,
+                } => match looked {
+                    Looked::Known(None) => format!("looked {token} none"),
+                    Looked::Known(Some(known)) => {
+                        let closing = known.closing.map_or(-1, |place| place.offset);
+                        let first = known.first.offset;
+                        format!("looked {token} {first}..{closing} of {indexed}")
+                    }
+                    other => format!("looked {token} {other:?}"),
+                },
                 ShardOutput::Tell { token, verdict } => match verdict {
                     Verdict::Reply(reply) => format!("tell {token} reply {}", reply.place.offset),
                     Verdict::ReplyAt(place) => format!("tell {token} at {}", place.offset),
@@ -126,6 +164,7 @@ fn reply(name: &str, offset: i64) -> SeenReply {
     SeenReply {
         id: id(name),
         reply,
+        is_closing: false,
     }
 }
 
@@ -440,4 +479,122 @@ fn who_watches_for_a_reply_is_not_told_that_another_s_question_failed() {
     shard.0.handle_ends(None);
     assert_eq!(shard.outputs(), "tell 2 Unavailable");
     assert_eq!(shard.reply("a", 0), "tell 1 reply 0");
+}
+
+#[test]
+fn every_reply_is_passed_to_every_listener_in_order_until_it_goes() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.listen("a", 1), "");
+    assert_eq!(shard.listen("a", 2), "");
+    assert_eq!(shard.reply("a", 3), "pass 1 3, pass 2 3");
+    assert_eq!(shard.reply("b", 4), "", "nobody listens to it");
+    let seen = vec![reply("a", 5), reply("b", 6), reply("a", 7)];
+    shard.0.handle_indexed(0, false, seen, 8);
+    assert_eq!(shard.outputs(), "pass 1 5, pass 2 5, pass 1 7, pass 2 7");
+    shard.0.unlisten(&id("a"), &1);
+    shard.0.unlisten(&id("a"), &1);
+    assert_eq!(shard.closing("a", 8), "pass 2 8 closing");
+    assert_eq!(shard.reply("a", 9), "pass 2 9", "who goes on is to say");
+    shard.0.unlisten(&id("a"), &2);
+    assert_eq!(
+        (shard.reply("a", 10), shard.0.listeners()),
+        (String::new(), 0)
+    );
+}
+
+#[test]
+fn listeners_and_exchanges_of_an_id_do_not_know_of_each_other() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit_as("a", 1, Wants::Reply, true), "produce a");
+    assert_eq!(shard.listen("a", 2), "");
+    assert_eq!(shard.reply("a", 0), "tell 1 reply 0, pass 2 0");
+    assert_eq!(shard.reply("a", 1), "pass 2 1");
+    assert_eq!(shard.submit("a", 3, Wants::Reply), "tell 3 at 0");
+}
+
+#[test]
+fn there_are_only_so_many_listeners_and_looks() {
+    let mut shard = Fixture::new();
+    for token in 0..3 {
+        assert_eq!(shard.listen("a", token), "");
+        assert_eq!(
+            shard.look("b", token),
+            ["look up", ""][token.min(1) as usize]
+        );
+    }
+    assert_eq!(shard.listen("c", 4), "overloaded");
+    assert_eq!(shard.look("c", 4), "overloaded");
+    shard.0.unlisten(&id("a"), &1);
+    shard.0.cancel_look(&id("b"), &2);
+    assert_eq!(shard.listen("c", 4), "");
+    assert_eq!(shard.look("c", 4), "");
+}
+
+#[test]
+fn who_looks_is_told_once_all_is_indexed_up_to_where_it_ended() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.look("a", 1), "look up");
+    assert_eq!(shard.look("b", 2), "");
+    assert_eq!(shard.indexed(3), "");
+    assert_eq!(shard.ends(&[5]), "look up", "for b");
+    assert_eq!(shard.reply("a", 3), "");
+    assert_eq!(shard.indexed(5), "looked 1 3..-1 of 5");
+    assert_eq!(shard.ends(&[5]), "looked 2 none");
+    assert_eq!(shard.look("a", 3), "look up", "it may be closed by now");
+    assert_eq!(shard.ends(&[7]), "");
+    assert_eq!(shard.closing("a", 6), "looked 3 3..6 of 7");
+    assert_eq!(
+        shard.look("a", 4),
+        "looked 4 3..6 of 7",
+        "nothing changes that"
+    );
+}
+
+#[test]
+fn who_goes_while_it_looks_is_told_nothing() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.look("a", 1), "look up");
+    assert_eq!(shard.look("a", 2), "");
+    shard.0.cancel_look(&id("a"), &1);
+    assert_eq!(shard.ends(&[0]), "look up");
+    assert_eq!(shard.indexed(0), "");
+    assert_eq!(shard.ends(&[0]), "looked 2 none");
+}
+
+#[test]
+fn who_looks_is_told_that_the_ends_cannot_be_found_out() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.look("a", 1), "look up");
+    shard.0.handle_ends(None);
+    assert_eq!(shard.outputs(), "looked 1 Unavailable");
+    assert_eq!(shard.look("a", 1), "look up");
+}
+
+#[test]
+fn a_log_that_begins_anew_is_asked_again_for_its_end_by_those_who_look_and_not_told_to_listeners() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.listen("a", 9), "");
+    assert_eq!(shard.reply("a", 50), "pass 9 50");
+    assert_eq!(shard.look("a", 1), "look up");
+    assert_eq!(shard.ends(&[100]), "");
+    shard.0.handle_indexed(0, true, Vec::new(), 0);
+    assert_eq!(shard.outputs(), "look up");
+    assert_eq!(shard.look("b", 2), "");
+    shard.0.handle_indexed(0, true, Vec::new(), 0);
+    assert_eq!(shard.outputs(), "", "one is under way");
+    assert_eq!(shard.ends(&[100]), "look up", "perhaps of the old log");
+    assert_eq!(shard.ends(&[2]), "look up", "for the first");
+    assert_eq!(shard.reply("a", 1), "pass 9 1, looked 2 none");
+    assert_eq!(shard.ends(&[2]), "looked 1 1..-1 of 2");
+}
+
+#[test]
+fn looks_that_come_and_go_while_a_look_up_hangs_are_not_kept() {
+    let mut shard = Fixture::new();
+    assert_eq!(shard.submit("a", 1, Wants::Reply), "look up");
+    for token in 0..10_000 {
+        assert_eq!(shard.look("b", token), "");
+        shard.0.cancel_look(&id("b"), &token);
+    }
+    assert!(shard.0.look_ups_waiting() < 2_000);
 }

@@ -5,12 +5,19 @@
 //!  request on core A ── Submit, Watch ──▶ core of hash(id): Shard ── produce ──▶ Kafka
 //!        ▲                                   │    ▲
 //!        └──────────── Told ─────────────────┘    └── Indexed ── core that owns the reply partition ◀── fetch
+//!
+//!  listener, or whoever looks ── Listen, Look ──▶ the same Shard ── Passed, Missed, Looked ──▶ listener
 //! ```
-//! Rule: between two cores messages keep their order, and none but a new request is ever refused: what does not fit waits at the sender.
+//! Rule: between two cores messages keep their order, and none but a new request is ever refused: what does not fit waits at the sender. What is
+//! passed to listeners is dropped instead when too much waits, and they are told: it is in Kafka.
 
+mod listening;
+mod passing;
 mod pending;
 mod scans;
 mod shards;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -22,7 +29,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::client::Client;
-use super::correlation::{CorrelationId, Limits, Place, SeenReply, Verdict, Waiter};
+use super::correlation::{
+    CorrelationId, Limits, Looked, Missed, Place, ReplyRecord, SeenReply, Verdict, Waiter,
+};
 use super::fetcher::PartitionKey;
 use super::follow::Following;
 use super::producer::{Acks, Record};
@@ -30,6 +39,9 @@ use crate::runtime;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::notify::Notify;
 use crate::runtime::placement::{CoreId, id_owner};
+use listening::{Ear, LookSlot};
+pub use listening::{Heard, Listening, Looking};
+use passing::MissedOnes;
 use pending::Slot;
 pub use pending::{Pending, SubmitFault};
 use scans::OwnedScan;
@@ -37,7 +49,7 @@ use shards::ReplyTopic;
 
 /// Reply topics of one cluster; names can come out of requests, and each costs memory for good.
 const TOPICS_MAX: usize = 1000;
-/// Messages that wait for one core before the looking through reply partitions pauses.
+/// Messages that wait for one core before the looking through reply partitions pauses, and what is passed to its listeners is dropped.
 const OUTBOX_PAUSE: usize = 256;
 const RESEND_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -52,8 +64,8 @@ pub struct Request {
     pub record: Record,
 }
 
-/// Where a verdict has to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a verdict, or a reply that is passed on, has to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token {
     core: CoreId,
     slot: u64,
@@ -97,6 +109,60 @@ pub enum ReplyMessage {
         slot: u64,
         /// What.
         verdict: Verdict,
+    },
+    /// Somebody listens to all replies to an id. To the core of the id, which answers with `Passed` for each that comes, `Missed` for those that it had to drop, and
+    /// unless `is_fresh` with `Looked`. Refused: the call is told that too many wait.
+    Listen {
+        /// The reply topic.
+        topic: Arc<str>,
+        /// The id.
+        id: CorrelationId,
+        /// Who.
+        token: Token,
+        /// There are no replies so far.
+        is_fresh: bool,
+    },
+    /// Somebody asks what is known of an id as of now. To the core of the id, which answers with `Looked`. Refused: as `Listen`.
+    Look {
+        /// The reply topic.
+        topic: Arc<str>,
+        /// The id.
+        id: CorrelationId,
+        /// Who.
+        token: Token,
+    },
+    /// A listener, or whoever looked, is gone. To the core of the id; nobody answers. Refused: waits at the sender.
+    Unlisten {
+        /// The reply topic.
+        topic: Arc<str>,
+        /// The id.
+        id: CorrelationId,
+        /// Who is gone.
+        token: Token,
+    },
+    /// Replies to the id of a listener, in order. To its core; nobody answers. Refused: waits at the sender; when too much waits there, replaced by `Missed`.
+    Passed {
+        /// To whom.
+        slot: u64,
+        /// The replies.
+        records: Vec<ReplyRecord>,
+    },
+    /// Replies that could not be passed to a listener: it reads them from Kafka. To its core; nobody answers. Refused: waits at the sender; there are no more of them
+    /// than listeners.
+    Missed {
+        /// Whom.
+        slot: u64,
+        /// Which.
+        missed: Vec<Missed>,
+    },
+    /// What is known of an id. To the core of whoever listens or looks; nobody answers. Refused: waits at the sender; there are no more of them than of those.
+    Looked {
+        /// Whom.
+        slot: u64,
+        /// What.
+        looked: Looked,
+        /// How far the partition of the first reply was indexed then.
+        indexed: i64,
     },
     /// A reply partition has to be looked through from now on. To its owner, which answers with `Indexed` to all cores. Refused: waits at the sender.
     Follow {
@@ -191,6 +257,14 @@ struct Inner {
     next_slot: Cell<u64>,
     /// Bytes of requests that wait for look-ups.
     queued_bytes: Rc<Cell<usize>>,
+    /// The listeners of this core, by the number of their slot.
+    ears: RefCell<HashMap<u64, Rc<Ear>>>,
+    /// Those of this core who look.
+    looks: RefCell<HashMap<u64, Rc<LookSlot>>>,
+    /// Bytes of records in the queues of listeners.
+    heard_bytes: Rc<Cell<usize>>,
+    /// What listeners on other cores could not be passed.
+    missed: RefCell<MissedOnes>,
     /// What waits for each other core, by its number.
     outboxes: RefCell<Vec<VecDeque<ReplyMessage>>>,
     resending: Notify,
@@ -215,6 +289,10 @@ impl Replies {
             slots: RefCell::default(),
             next_slot: Cell::new(0),
             queued_bytes: Rc::default(),
+            ears: RefCell::default(),
+            looks: RefCell::default(),
+            heard_bytes: Rc::default(),
+            missed: RefCell::default(),
             outboxes: RefCell::new(outboxes),
             resending: Notify::default(),
         });
@@ -236,6 +314,24 @@ impl Replies {
                 self.with_shard(&topic, |shard| shard.forget(&id, place));
             }
             ReplyMessage::Told { slot, verdict } => self.fill_slot(slot, verdict),
+            ReplyMessage::Listen {
+                topic,
+                id,
+                token,
+                is_fresh,
+            } => self.listen_here(&topic, id, token, is_fresh),
+            ReplyMessage::Look { topic, id, token } => self.look_here(&topic, id, token),
+            ReplyMessage::Unlisten { topic, id, token } => self.with_shard(&topic, |shard| {
+                shard.unlisten(&id, &token);
+                shard.cancel_look(&id, &token);
+            }),
+            ReplyMessage::Passed { slot, records } => self.hear(slot, records),
+            ReplyMessage::Missed { slot, missed } => self.hear_missed(slot, missed),
+            ReplyMessage::Looked {
+                slot,
+                looked,
+                indexed,
+            } => self.hear_looked(slot, looked, indexed),
             ReplyMessage::Follow { key, horizon_ms } => self.follow(key, horizon_ms),
             ReplyMessage::Indexed {
                 key,
@@ -339,7 +435,7 @@ impl Replies {
                 }
             }
         }
-        is_left
+        is_left | self.send_missed()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::runtime::placement::{CoreId, id_owner};
 use crate::runtime::{self};
 
 /// Requests of one core that wait; beyond, 503.
-const WAITERS_MAX: usize = 100_000;
+pub(super) const WAITERS_MAX: usize = 100_000;
 /// Bytes asked for to get one reply; a batch that is larger comes whole.
 const REPLY_BYTES_MAX: i32 = 64 << 10;
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -167,7 +167,7 @@ impl Replies {
         })
     }
 
-    fn token(&self, slot: u64) -> Token {
+    pub(super) fn token(&self, slot: u64) -> Token {
         Token {
             core: self.inner.core,
             slot,

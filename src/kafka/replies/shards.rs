@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::passing::Passes;
 use super::{Replies, ReplyMessage, Request, Submit, TOPICS_MAX, Token};
 use crate::kafka::client::Delivery;
 use crate::kafka::correlation::{CorrelationId, Shard, ShardOutput, Verdict, Waiter};
@@ -67,6 +68,11 @@ impl Drop for Charge {
 impl ReplyTopic {
     pub(super) fn exchanges_open(&self) -> usize {
         self.shard.borrow().exchanges_open()
+    }
+
+    #[cfg(test)]
+    pub(super) fn listeners(&self) -> usize {
+        self.shard.borrow().listeners()
     }
 
     pub(super) fn replies_known(&self) -> usize {
@@ -157,6 +163,16 @@ impl Replies {
         loop {
             let output = topic.shard.borrow_mut().poll_output();
             match output {
+                Some(ShardOutput::Pass { token, record }) => {
+                    self.pass_all(Passes::gather(token, record, || {
+                        topic.shard.borrow_mut().poll_pass()
+                    }));
+                }
+                Some(ShardOutput::Looked {
+                    token,
+                    looked,
+                    indexed,
+                }) => self.tell_looked(token, looked, indexed),
                 Some(ShardOutput::Tell { token, verdict }) => self.tell(token, verdict),
                 Some(ShardOutput::Produce {
                     id,

@@ -233,6 +233,12 @@ impl Core {
                     let task = EndsTask::begin(REPLIES, &mut self.shell, &mut shared.fabric);
                     self.replies.ends = Some(task);
                 }
+                ShardOutput::Pass { .. } | ShardOutput::Looked { .. } => {
+                    let process = self.process;
+                    shared.truth.fail(format_args!(
+                        "process {process} tells somebody who neither listens nor looks"
+                    ));
+                }
             }
         }
     }

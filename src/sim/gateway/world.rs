@@ -113,6 +113,7 @@ impl GatewayWorld {
                 exchanges_max,
                 replies_max: 100_000,
                 linger,
+                ..correlation::Limits::default()
             },
         };
         let mailboxes = Mailboxes::new(random.pick(&[1, 2, 8, 1_000]), turn_max);
