@@ -3,6 +3,7 @@
 //! Grouped by whose fault it is, so that status and retry advice follow from the variant. Rule: a client is told 4xx only for what it can mend, and never told
 //! that a record is lost, or stored, when that is not known.
 
+use crate::grpc::status::{Code, Status};
 use crate::http::Problem;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::producer::{ProduceFault, Unavailable};
@@ -26,6 +27,17 @@ pub enum RequestError {
     Forbidden,
     /// Credentials cannot be checked at the moment.
     KeysUnavailable,
+    /// Calls of gRPC are made by POST.
+    NotPost,
+    /// What was sent is no call of gRPC.
+    NotGrpc,
+    /// The server that the gateway asks could not be asked, or does not answer.
+    Upstream {
+        /// The status: 502, 503 or 504 (RFC 9110 15.6).
+        status: u16,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The path is there for other methods.
     MethodNotAllowed {
         /// Those.
@@ -116,6 +128,10 @@ impl RequestError {
             Self::Forbidden => Problem::new(403).detail("the credentials are valid, and do not have the roles that the route needs"),
             Self::KeysUnavailable => retriable("the keys that check tokens cannot be fetched at the moment"),
             Self::MethodNotAllowed { allow } => Problem::new(405).detail("the path is there for other methods").header("allow", allow),
+            Self::NotPost => Problem::new(405).detail("calls of gRPC are made by POST").header("allow", "POST").header("grpc-status", Code::INTERNAL.to_wire()),
+            Self::NotGrpc => Problem::new(415).detail("calls of gRPC have the content-type application/grpc, application/grpc-web or application/grpc-web-text"),
+            Self::Upstream { status: 503, reason } => retriable(reason),
+            Self::Upstream { status, reason } => Problem::new(*status).detail(reason),
             Self::LastEventId => Problem::new(400).detail("the last event id is longer than any that this gateway gives"),
             Self::Origin => Problem::new(403).detail("scripts of this origin may not ask this (CORS): see `access-control` of the http binding"),
             Self::StreamsOverloaded => retriable("too many event streams are open"),
@@ -152,6 +168,28 @@ impl RequestError {
             Self::ReplyGone => retriable("the reply is no longer in Kafka; a repeat will be made again"),
             Self::RepliesOverloaded => retriable("too many requests are waiting for replies; this one was not made"),
         }
+    }
+}
+
+impl RequestError {
+    /// The answer to a call of gRPC.
+    pub fn status(&self) -> Status {
+        let (status, detail) = self.problem().into_parts();
+        let code = match self {
+            Self::NoRoute => Code::UNIMPLEMENTED,
+            Self::Produce(ProduceFault::TooLarge { .. }) => Code::RESOURCE_EXHAUSTED,
+            _ => match status {
+                400 => Code::INVALID_ARGUMENT,
+                401 => Code::UNAUTHENTICATED,
+                403 => Code::PERMISSION_DENIED,
+                404 => Code::NOT_FOUND,
+                413 => Code::RESOURCE_EXHAUSTED,
+                503 => Code::UNAVAILABLE,
+                504 => Code::DEADLINE_EXCEEDED,
+                _ => Code::INTERNAL,
+            },
+        };
+        Status::new(code, detail)
     }
 }
 

@@ -165,7 +165,13 @@ impl Source {
             env,
             directory: &self.directory,
             read_file: &|path| {
-                stores.borrow_mut().push(StoreFile::at(path));
+                // Services are as they were when the process started; keys are read anew when they change.
+                if path
+                    .extension()
+                    .is_none_or(|extension| extension != "proto")
+                {
+                    stores.borrow_mut().push(StoreFile::at(path));
+                }
                 std::fs::read(path)
             },
         };

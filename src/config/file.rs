@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::catalog::{self, Catalog};
 use super::fields::{Fields, Item, Named};
 use super::guard::NamedGuard;
 use super::metric::MetricSet;
@@ -12,14 +13,19 @@ use super::shape::{Binding, Kind};
 use super::source::{Source, is_unresolved};
 use super::unsupported::{BINDING_TYPES, Choice, Place};
 use super::vault::{self, Vault};
-use super::{Surroundings, files, guard, http, http_kafka, kafka, sse, tcp, telemetry, tls, units};
+use super::{
+    Surroundings, files, grpc, guard, http, http_kafka, kafka, sse, tcp, telemetry, tls, units,
+};
 
 /// Binding types of which at least one kind is supported.
-const TYPES: [&str; 10] = [
+const TYPES: [&str; 13] = [
     "tcp",
     "tls",
     "http",
     "http-kafka",
+    "grpc",
+    "grpc-kafka",
+    "kafka-grpc",
     "sse",
     "sse-kafka",
     "http-filesystem",
@@ -34,6 +40,7 @@ pub(super) struct File {
     pub(super) bindings: Vec<Binding>,
     pub(super) guards: Vec<NamedGuard>,
     pub(super) vaults: Vec<Vault>,
+    pub(super) catalogs: Vec<Catalog>,
     pub(super) telemetry: Telemetry,
 }
 
@@ -69,6 +76,10 @@ pub(super) fn read(
         for entry in named(&mut fields, "vaults", report) {
             file.vaults
                 .push(vault::read(&entry, name, surroundings, report));
+        }
+        for entry in named(&mut fields, "catalogs", report) {
+            file.catalogs
+                .push(catalog::read(&entry, name, surroundings, report));
         }
         for entry in named(&mut fields, "guards", report) {
             file.guards.push(guard::read(&entry, name, report));
@@ -106,7 +117,12 @@ fn read_binding(
         }
         Kind::TcpClient { .. }
         | Kind::TlsClient(_)
+        | Kind::HttpClient(_)
         | Kind::HttpKafka(_)
+        | Kind::GrpcServer(_)
+        | Kind::GrpcClient(_)
+        | Kind::GrpcKafka(_)
+        | Kind::KafkaGrpc(_)
         | Kind::Sse(_)
         | Kind::SseKafka { .. }
         | Kind::HttpFilesystem { .. }
@@ -149,7 +165,16 @@ fn read_kind(fields: &mut Fields<'_>, report: &mut Report) -> Kind {
             Choice::TlsKind,
             &[("server", tls::server), ("client", tls::client)],
         ),
-        "http" => (Choice::HttpKind, &[("server", http::server)]),
+        "http" => (
+            Choice::Plain,
+            &[("server", http::server), ("client", http::client)],
+        ),
+        "grpc" => (
+            Choice::Plain,
+            &[("server", grpc::server), ("client", grpc::client)],
+        ),
+        "grpc-kafka" => (Choice::Plain, &[("proxy", grpc::kafka_proxy)]),
+        "kafka-grpc" => (Choice::Plain, &[("remote_server", grpc::remote_server)]),
         "http-kafka" => (Choice::Plain, &[("proxy", http_kafka::proxy)]),
         "sse" => (Choice::SseKind, &[("server", sse::server)]),
         "sse-kafka" => (Choice::Plain, &[("proxy", sse::proxy)]),

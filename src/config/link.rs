@@ -4,14 +4,16 @@
 //! `build` then makes what the cores see.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::sync::Arc;
 
+use super::Surroundings;
 use super::build::build;
+use super::catalog::{Catalog, SubjectReference};
 use super::file::File;
 use super::guard::NamedGuard;
 use super::mistake::{At, Report};
 use super::names::Names;
-use super::plan::{Cluster, Guard, Listener};
+use super::plan::{Cluster, Guard, HttpClient, KafkaGrpc, Listener};
 use super::reference::{Exit, Reference};
 use super::sessions;
 use super::shape::{Binding, Kind};
@@ -23,18 +25,20 @@ pub(super) struct Linked {
     pub(super) listeners: Vec<Listener>,
     pub(super) clusters: Vec<Cluster>,
     pub(super) guards: Vec<Guard>,
+    pub(super) http_clients: Vec<Arc<HttpClient>>,
+    pub(super) remote_servers: Vec<Arc<KafkaGrpc>>,
 }
 
-/// Links the bindings of `file`; relative paths start from `directory`. What is built is complete only if the report has no
+/// Links the bindings of `file`; relative paths start from the directory of its `surroundings`. What is built is complete only if the report has no
 /// mistakes.
-pub(super) fn link(file: File, directory: &Path, report: &mut Report) -> Linked {
+pub(super) fn link(file: File, surroundings: &Surroundings<'_>, report: &mut Report) -> Linked {
     let graph = Graph::of(file);
     graph.check_exits(report);
     graph.check_references(report);
     graph.check_ports(report);
     let reached = graph.check_reached(report);
     sessions::check(&graph, &reached, report);
-    build(&graph, &reached, directory, report)
+    build(&graph, &reached, surroundings, report)
 }
 
 /// The bindings and their names; the edges are their exits. Guards and vaults stand beside them.
@@ -45,6 +49,8 @@ pub(super) struct Graph {
     guard_names: Names,
     vaults: Vec<Vault>,
     vault_names: Names,
+    catalogs: Vec<Catalog>,
+    catalog_names: Names,
 }
 
 impl Graph {
@@ -52,13 +58,16 @@ impl Graph {
         let bindings = file.bindings.iter();
         let guards = file.guards.iter();
         let vaults = file.vaults.iter();
+        let catalogs = file.catalogs.iter();
         Self {
             names: Names::of(bindings.map(|binding| (&*binding.namespace, &*binding.name))),
             guard_names: Names::of(guards.map(|guard| (&*guard.namespace, &*guard.name))),
             vault_names: Names::of(vaults.map(|vault| (&*vault.namespace, &*vault.name))),
             bindings: file.bindings,
             guards: file.guards,
+            catalog_names: Names::of(catalogs.map(|catalog| (&*catalog.namespace, &*catalog.name))),
             vaults: file.vaults,
+            catalogs: file.catalogs,
         }
     }
 
@@ -77,6 +86,12 @@ impl Graph {
         let name = &from.kind.vault()?.name;
         let index = self.vault_names.find(&from.namespace, name)?;
         Some(&self.vaults[index])
+    }
+
+    /// The catalog that `from` calls `name`.
+    pub(super) fn catalog(&self, from: &Binding, name: &str) -> Option<&Catalog> {
+        let index = self.catalog_names.find(&from.namespace, name)?;
+        Some(&self.catalogs[index])
     }
 
     /// The bindings that the exits of `from` lead to.
@@ -103,7 +118,7 @@ impl Graph {
         }
     }
 
-    /// Guards and vaults that are named must be there.
+    /// Guards, vaults and catalogs that are named must be there.
     fn check_references(&self, report: &mut Report) {
         for binding in &self.bindings {
             let kind = &binding.kind;
@@ -113,6 +128,10 @@ impl Graph {
             }
             if let Some(reference) = kind.vault() {
                 check_name(reference, "vault", binding, &self.vault_names, report);
+            }
+            // All of a binding's subjects are of one catalog.
+            if let Some(SubjectReference { catalog, .. }) = kind.subjects().first() {
+                check_name(catalog, "catalog", binding, &self.catalog_names, report);
             }
         }
     }
@@ -214,7 +233,10 @@ impl Graph {
 
     /// Something must listen; what no listener leads to is odd. Gives the bindings that listeners lead to.
     fn check_reached(&self, report: &mut Report) -> BTreeSet<usize> {
-        let is_listener = |index: &usize| matches!(self.bindings[*index].kind, Kind::TcpServer(_));
+        let is_listener = |index: &usize| {
+            let kind = &self.bindings[*index].kind;
+            matches!(kind, Kind::TcpServer(_) | Kind::KafkaGrpc(_))
+        };
         let mut open: Vec<usize> = (0..self.bindings.len()).filter(is_listener).collect();
         // What was refused may be the listener that is missing.
         let refused = self

@@ -9,9 +9,11 @@
 //! Its one rule: no key is accepted and ignored. A key is read, refused as not supported yet, or unknown.
 
 mod build;
+mod catalog;
 mod fields;
 mod file;
 mod files;
+mod grpc;
 mod guard;
 mod guarded;
 mod http;
@@ -41,14 +43,16 @@ mod vault;
 pub use metric::{MetricSet, MetricShape, ZillaMetric};
 pub use mistake::{Mistake, Warning};
 pub use plan::{
-    AccessControl, Acks, AsyncHeader, Cidr, Cluster, Correlation, CreateTopic, CrossOrigin,
-    EchoServer, EventIdForm, FieldPatterns, FilesystemServer, FilesystemWhen, Filter, Guard,
-    GuardKind, Guarded, HttpAuthorization, HttpExit, HttpFilesystem, HttpFilesystemRoute,
-    HttpKafka, HttpKafkaRoute, HttpLimits, HttpRoute, HttpServer, HttpVersions, InlineGuard,
-    JwkSource, JwtGuard, JwtKeys, Listener, ListenerExit, ListenerRoute, ListenerWhen, Mutual,
-    Plan, PrometheusEndpoint, Reply, Secret, SseKafka, SseKafkaRoute, SseRoute, SseServer,
-    Telemetry, TlsClient, TlsExit, TlsRoute, TlsServer, TlsVersions, TlsWhen, When, With,
-    X509Guard,
+    AccessControl, Acks, AsyncHeader, Cidr, ClientLimits, Cluster, Correlation, CreateTopic,
+    CrossOrigin, EchoServer, EventIdForm, FieldPatterns, FilesystemServer, FilesystemWhen, Filter,
+    GrpcClient, GrpcClientRoute, GrpcCorrelation, GrpcExit, GrpcKafka, GrpcKafkaRoute,
+    GrpcKafkaWith, GrpcRoute, GrpcServer, GrpcWhen, Guard, GuardKind, Guarded, HttpAuthorization,
+    HttpClient, HttpExit, HttpFilesystem, HttpFilesystemRoute, HttpKafka, HttpKafkaRoute,
+    HttpLimits, HttpRoute, HttpServer, HttpVersions, InlineGuard, JwkSource, JwtGuard, JwtKeys,
+    KafkaGrpc, KafkaGrpcRoute, KafkaGrpcWhen, Listener, ListenerExit, ListenerRoute, ListenerWhen,
+    MetadataMatch, Mutual, Plan, PrometheusEndpoint, Reply, Secret, SseKafka, SseKafkaRoute,
+    SseRoute, SseServer, TcpClient, Telemetry, TlsClient, TlsExit, TlsRoute, TlsServer,
+    TlsVersions, TlsWhen, When, With, X509Guard,
 };
 
 use std::fmt;
@@ -66,7 +70,7 @@ pub struct Surroundings<'s> {
     pub env: &'s dyn Fn(&str) -> Option<String>,
     /// The directory that relative paths start from: that of the configuration's file.
     pub directory: &'s Path,
-    /// Reads a key store, by a path that `directory` has been put before.
+    /// Reads a key store or a schema, by a path that `directory` has been put before.
     pub read_file: &'s dyn Fn(&Path) -> io::Result<Vec<u8>>,
 }
 
@@ -111,12 +115,16 @@ pub fn load(
         listeners,
         clusters,
         guards,
-    } = link::link(file, surroundings.directory, &mut report);
+        http_clients,
+        remote_servers,
+    } = link::link(file, surroundings, &mut report);
     let warnings = report.finish(file_name, &source)?;
     Ok(Plan {
         listeners,
         clusters,
         guards,
+        http_clients,
+        remote_servers,
         telemetry,
         warnings,
     })

@@ -33,7 +33,8 @@ impl Exit {
         }
     }
 
-    fn of(item: &Item<'_>, report: &mut Report) -> Option<Self> {
+    /// The text of `item` as the name of a binding.
+    pub(super) fn of(item: &Item<'_>, report: &mut Report) -> Option<Self> {
         let name = item.text(report)?.to_owned();
         Some(Self {
             name,

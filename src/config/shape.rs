@@ -6,14 +6,17 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::catalog::SubjectReference;
 use super::guarded::Guarded;
 use super::metric::MetricSet;
 use super::mistake::At;
 use super::plan::{
-    AccessControl, Cidr, Correlation, CreateTopic, EventIdForm, FilesystemWhen, Filter, HttpLimits,
-    HttpVersions, Mutual, TlsVersions, When, With,
+    AccessControl, Acks, Cidr, ClientLimits, Correlation, CreateTopic, EventIdForm, FilesystemWhen,
+    Filter, GrpcCorrelation, GrpcKafkaWith, GrpcWhen, HttpLimits, HttpVersions, KafkaGrpcWhen,
+    Mutual, TlsVersions, When, With,
 };
 use super::reference::{Exit, Reference};
+use crate::http::Scheme;
 use crate::route::{Glob, HeaderPattern, PathTemplate, Template};
 
 /// A binding of the file.
@@ -44,7 +47,12 @@ pub(super) enum Kind {
     TlsServer(TlsServer),
     TlsClient(TlsClient),
     HttpServer(HttpServer),
+    HttpClient(HttpClient),
     HttpKafka(HttpKafka),
+    GrpcServer(GrpcServer),
+    GrpcClient(GrpcClient),
+    GrpcKafka(GrpcKafka),
+    KafkaGrpc(KafkaGrpc),
     Sse(SseServer),
     SseKafka {
         routes: Vec<SseKafkaRoute>,
@@ -164,6 +172,96 @@ pub(super) struct HttpRoute {
     pub(super) exit: Option<Exit>,
 }
 
+/// An `http` client.
+#[derive(Debug)]
+pub(super) struct HttpClient {
+    pub(super) versions: HttpVersions,
+    pub(super) overrides: Vec<(String, String)>,
+    pub(super) limits: ClientLimits,
+    pub(super) exit: Option<Exit>,
+}
+
+#[derive(Debug)]
+pub(super) struct GrpcServer {
+    /// The subjects of its catalog.
+    pub(super) catalog: Option<Vec<SubjectReference>>,
+    /// Zilla 1.x: the files.
+    pub(super) files: Vec<ProtoPath>,
+    /// Where the binding stands, for mistakes.
+    pub(super) at: (At, String),
+    pub(super) message_bytes_max: usize,
+    pub(super) health: bool,
+    pub(super) reflection: bool,
+    pub(super) routes: Vec<GrpcRoute>,
+}
+
+/// A file that describes services.
+#[derive(Debug)]
+pub(super) struct ProtoPath {
+    pub(super) path: String,
+    pub(super) at: (At, String),
+}
+
+#[derive(Debug)]
+pub(super) struct GrpcRoute {
+    pub(super) guarded: Vec<Guarded>,
+    pub(super) when: Vec<GrpcWhen>,
+    pub(super) exit: Option<Exit>,
+}
+
+#[derive(Debug)]
+pub(super) struct GrpcClient {
+    pub(super) routes: Vec<GrpcRoute>,
+}
+
+#[derive(Debug)]
+pub(super) struct GrpcKafka {
+    pub(super) reliability_field: u32,
+    pub(super) reliability_metadata: String,
+    pub(super) idempotency_metadata: String,
+    pub(super) correlation: GrpcCorrelation,
+    pub(super) timeout: Duration,
+    pub(super) horizon: Duration,
+    pub(super) routes: Vec<GrpcKafkaRoute>,
+}
+
+#[derive(Debug)]
+pub(super) struct GrpcKafkaRoute {
+    pub(super) guarded: Vec<Guarded>,
+    /// The guards that its templates ask.
+    pub(super) asked: Vec<Reference>,
+    pub(super) when: Vec<GrpcWhen>,
+    pub(super) with: Option<GrpcKafkaWith>,
+    /// Where the topic stands, for mistakes.
+    pub(super) topic_at: (At, String),
+    /// Where the reply topic stands, for mistakes.
+    pub(super) reply_at: (At, String),
+    pub(super) exit: Option<Exit>,
+}
+
+#[derive(Debug)]
+pub(super) struct KafkaGrpc {
+    pub(super) entry: Option<Exit>,
+    pub(super) acks: Acks,
+    pub(super) idempotency_metadata: String,
+    pub(super) correlation: GrpcCorrelation,
+    pub(super) timeout: Duration,
+    pub(super) horizon: Duration,
+    pub(super) session_timeout: Duration,
+    pub(super) window: usize,
+    pub(super) routes: Vec<KafkaGrpcRoute>,
+}
+
+#[derive(Debug)]
+pub(super) struct KafkaGrpcRoute {
+    pub(super) when: Vec<KafkaGrpcWhen>,
+    /// Where the topic and the reply topic of each condition stand, for mistakes.
+    pub(super) topics_at: Vec<[(At, String); 2]>,
+    pub(super) scheme: Scheme,
+    pub(super) authority: String,
+    pub(super) exit: Option<Exit>,
+}
+
 #[derive(Debug)]
 pub(super) struct HttpKafka {
     pub(super) idempotency_header: String,
@@ -255,6 +353,11 @@ impl Kind {
             Self::TlsServer(_) => "tls server",
             Self::TlsClient(_) => "tls client",
             Self::HttpServer(_) => "http server",
+            Self::HttpClient(_) => "http client",
+            Self::GrpcServer(_) => "grpc server",
+            Self::GrpcClient(_) => "grpc client",
+            Self::GrpcKafka(_) => "grpc-kafka proxy",
+            Self::KafkaGrpc(_) => "kafka-grpc remote_server",
             Self::HttpKafka(_) => "http-kafka proxy",
             Self::Sse(_) => "sse server",
             Self::SseKafka { .. } => "sse-kafka proxy",
@@ -277,9 +380,18 @@ impl Kind {
                 "http-kafka proxy",
                 "sse server",
                 "http-filesystem proxy",
+                "grpc server",
+                "http client",
                 "echo server",
             ],
-            Self::HttpKafka(_) | Self::SseKafka { .. } => &["kafka cache_client"],
+            Self::HttpClient(_) => &["tcp client", "tls client"],
+            Self::GrpcServer(_) => &["grpc-kafka proxy", "grpc client", "echo server"],
+            Self::GrpcClient(_) => &["http client"],
+            // Its entry, and its exits; which is which is looked at when it is built.
+            Self::KafkaGrpc(_) => &["grpc client", "kafka cache_client"],
+            Self::HttpKafka(_) | Self::SseKafka { .. } | Self::GrpcKafka(_) => {
+                &["kafka cache_client"]
+            }
             Self::Sse(_) => &["sse-kafka proxy"],
             Self::HttpFilesystem { .. } => &["filesystem server"],
             Self::CacheClient { .. } => &["kafka cache_server"],
@@ -296,7 +408,16 @@ impl Kind {
             Self::TlsServer(server) => some(&server.routes, |route| &route.exit),
             Self::TlsClient(client) => client.exit.iter().collect(),
             Self::HttpServer(server) => some(&server.routes, |route| &route.exit),
+            Self::HttpClient(client) => client.exit.iter().collect(),
             Self::HttpKafka(proxy) => some(&proxy.routes, |route| &route.exit),
+            Self::GrpcServer(server) => some(&server.routes, |route| &route.exit),
+            Self::GrpcClient(client) => some(&client.routes, |route| &route.exit),
+            Self::GrpcKafka(proxy) => some(&proxy.routes, |route| &route.exit),
+            Self::KafkaGrpc(server) => {
+                let mut exits = some(&server.routes, |route| &route.exit);
+                exits.extend(&server.entry);
+                exits
+            }
             Self::Sse(server) => some(&server.routes, |route| &route.exit),
             Self::SseKafka { routes } => some(routes, |route| &route.exit),
             Self::HttpFilesystem { routes } => some(routes, |route| &route.exit),
@@ -315,12 +436,17 @@ impl Kind {
             Self::TlsServer(server) => all(&server.routes, |route| &route.guarded),
             Self::HttpServer(server) => all(&server.routes, |route| &route.guarded),
             Self::HttpKafka(proxy) => all(&proxy.routes, |route| &route.guarded),
+            Self::GrpcServer(server) => all(&server.routes, |route| &route.guarded),
+            Self::GrpcClient(client) => all(&client.routes, |route| &route.guarded),
+            Self::GrpcKafka(proxy) => all(&proxy.routes, |route| &route.guarded),
             Self::Sse(server) => all(&server.routes, |route| &route.guarded),
             Self::SseKafka { routes } => all(routes, |route| &route.guarded),
             Self::HttpFilesystem { routes } => all(routes, |route| &route.guarded),
             Self::TcpServer(_)
             | Self::TcpClient { .. }
             | Self::TlsClient(_)
+            | Self::HttpClient(_)
+            | Self::KafkaGrpc(_)
             | Self::Filesystem { .. }
             | Self::Echo
             | Self::CacheClient { .. }
@@ -335,6 +461,7 @@ impl Kind {
         match self {
             Self::HttpKafka(proxy) => all(&proxy.routes, |route| &route.asked),
             Self::SseKafka { routes } => all(routes, |route| &route.asked),
+            Self::GrpcKafka(proxy) => all(&proxy.routes, |route| &route.asked),
             _ => Vec::new(),
         }
     }
@@ -345,6 +472,14 @@ impl Kind {
             Self::TlsServer(server) => server.guard.as_ref(),
             Self::HttpServer(server) => server.authorization.as_ref().map(|found| &found.guard),
             _ => None,
+        }
+    }
+
+    /// The subjects that it asks a catalog for.
+    pub(super) fn subjects(&self) -> &[SubjectReference] {
+        match self {
+            Self::GrpcServer(server) => server.catalog.as_deref().unwrap_or_default(),
+            _ => &[],
         }
     }
 

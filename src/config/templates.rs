@@ -94,7 +94,16 @@ impl Templates {
 
     /// The `filters` of a route that reads records.
     pub(super) fn filters(&self, fields: &mut Fields<'_>, report: &mut Report) -> Vec<Filter> {
-        let allowed = Allowed::REQUEST | Allowed::GUARDED;
+        self.filters_of(fields, Allowed::REQUEST | Allowed::GUARDED, report)
+    }
+
+    /// The `filters` of a route that reads records, with what their values may use.
+    pub(super) fn filters_of(
+        &self,
+        fields: &mut Fields<'_>,
+        allowed: Allowed,
+        report: &mut Report,
+    ) -> Vec<Filter> {
         let mut filters = Vec::new();
         for item in fields.list(report, "filters") {
             let mut filter = item.fields(report, Place::Plain);

@@ -18,6 +18,9 @@ pub(super) enum Place {
     TlsClient,
     TlsRoute,
     HttpServerOptions,
+    HttpClientOptions,
+    CatalogReference,
+    RemoteRoute,
     SseServerOptions,
     FilesystemWith,
     Guard,
@@ -31,7 +34,7 @@ pub(super) enum Place {
 
 /// Keys that are refused as not supported yet.
 pub(super) const KEYS: &[(Place, &[&str])] = &[
-    (Place::File, &["catalogs", "stores"]),
+    (Place::File, &["stores"]),
     (Place::BindingTelemetry, &["attributes"]),
     (Place::Binding, &["catalog", "entry", "telemetry"]),
     (
@@ -46,6 +49,12 @@ pub(super) const KEYS: &[(Place, &[&str])] = &[
     (Place::Route, &["guarded"]),
     (Place::TcpWhen, &["authority"]),
     (Place::HttpServerOptions, &["requests"]),
+    (Place::HttpClientOptions, &["requests", "authorization"]),
+    (
+        Place::CatalogReference,
+        &["id", "strategy", "record", "overlay"],
+    ),
+    (Place::RemoteRoute, &["guarded"]),
     (Place::SseServerOptions, &["requests"]),
     (Place::FilesystemWith, &["directory"]),
     (Place::Guard, &["store"]),
@@ -66,7 +75,7 @@ pub(super) enum Choice {
     EndpointScheme,
     DefaultOffset,
     DeltaType,
-    HttpKind,
+    CatalogType,
     SseKind,
     TlsKind,
 }
@@ -77,7 +86,16 @@ pub(super) const WORDS: &[(Choice, &[&str])] = &[
     (Choice::EndpointScheme, &["https"]),
     (Choice::DefaultOffset, &["live"]),
     (Choice::DeltaType, &["json_patch"]),
-    (Choice::HttpKind, &["client"]),
+    (
+        Choice::CatalogType,
+        &[
+            "schema-registry",
+            "karapace-schema-registry",
+            "confluent-schema-registry",
+            "apicurio-registry",
+            "aws-glue",
+        ],
+    ),
     (Choice::SseKind, &["client"]),
     (Choice::TlsKind, &["proxy"]),
 ];
@@ -100,9 +118,6 @@ pub(super) const BINDING_TYPES: &[&str] = &[
     "amqp",
     "asyncapi",
     "fan",
-    "grpc",
-    "grpc-kafka",
-    "kafka-grpc",
     "kafka-proxy",
     "mcp",
     "mqtt",

@@ -9,12 +9,14 @@
 //!
 //! Rule: a machine is told what happened and when, and says what comes next; it ends with exactly one answer or error.
 
+pub mod calls;
 pub mod correlated;
 pub mod feed;
 pub mod one_way;
 pub mod reading;
 #[cfg(test)]
 mod tests;
+pub mod window;
 
 use std::time::Duration;
 

@@ -18,7 +18,9 @@ use crate::kafka::replies::{Replies, RepliesParts, ReplyMessage};
 use crate::kafka::topics::floors::FloorsOfCore;
 use crate::kafka::topics::{CacheMessage, Topics, TopicsParts};
 use crate::net::accept;
+use crate::net::remote_server::{RemoteServer, RemoteServerParts};
 use crate::net::service::{Service, ServiceParts, TlsServers};
+use crate::net::upstream::Upstreams;
 use crate::observe::metrics::family::Metric;
 use crate::observe::metrics::snapshot::{Series, Snapshot};
 use crate::observe::{ClusterWatch, CoreWatch};
@@ -31,6 +33,8 @@ use crate::runtime::{self, CoreStart, with_deadline};
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
 /// The least that records without an outcome are waited for.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
+/// How long calls that were found in topics are waited for; the rest is for telling their consumer groups.
+const CALLS_WAIT: Duration = Duration::from_secs(8);
 /// How often a core that is done looks whether the others are.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
 /// Messages taken before others get their turn.
@@ -58,6 +62,7 @@ pub(super) async fn run(
     let guards = Rc::new(shared.guards());
     let servers = shared.servers();
     let tls = Rc::new(RefCell::new(shared.tls.clone()));
+    let upstreams = Rc::new(Upstreams::new(&shared.http_clients, &start.deadlines));
     let signals = Rc::new(Signals::default());
     runtime::spawn(pump(
         start.id,
@@ -75,6 +80,7 @@ pub(super) async fn run(
     for (cluster, topic) in startup::reply_topics(&shared.plan) {
         replies[cluster].open(&topic);
     }
+    let remote_servers = remote_servers(&start, &shared, &clients, &replies, (&upstreams, &watch));
     let service = Service::new(ServiceParts {
         deadlines: start.deadlines.clone(),
         clients: clients.clone(),
@@ -82,6 +88,7 @@ pub(super) async fn run(
         replies,
         servers,
         tls,
+        upstreams,
         guards,
         refresh_keys: refresh_keys(&shared),
         watch,
@@ -98,7 +105,7 @@ pub(super) async fn run(
     for stop in stops {
         stop.notify();
     }
-    drain(&start, &shared, &service, &clients).await;
+    drain(&start, &shared, (&service, &remote_servers), &clients).await;
 }
 
 fn clients(start: &CoreStart, shared: &Arc<Shared>, watch: &Rc<CoreWatch>) -> Vec<Client> {
@@ -172,6 +179,28 @@ fn replies(start: &CoreStart, shared: &Arc<Shared>, clients: &[Client]) -> Vec<R
         })
     };
     clients.iter().enumerate().map(replies).collect()
+}
+
+/// Serves the calls in topics.
+fn remote_servers(
+    start: &CoreStart,
+    shared: &Arc<Shared>,
+    clients: &[Client],
+    replies: &[Replies],
+    (upstreams, watch): (&Rc<Upstreams>, &Rc<CoreWatch>),
+) -> Vec<RemoteServer> {
+    let plans = shared.plan.remote_servers.iter();
+    let server = |plan: &Arc<crate::config::KafkaGrpc>| {
+        RemoteServer::start(RemoteServerParts {
+            plan: plan.clone(),
+            client: clients[plan.cluster].clone(),
+            replies: replies[plan.cluster].clone(),
+            upstreams: upstreams.clone(),
+            deadlines: start.deadlines.clone(),
+            watch: watch.clone(),
+        })
+    };
+    plans.map(server).collect()
 }
 
 /// How the connections of a core ask for the keys of a guard.
@@ -333,9 +362,23 @@ fn listen(
     Some(stop)
 }
 
-async fn drain(start: &CoreStart, shared: &Shared, service: &Rc<Service>, clients: &[Client]) {
-    let until = runtime::now() + DRAIN_WAIT;
+async fn drain(
+    start: &CoreStart,
+    shared: &Shared,
+    (service, remote_servers): (&Rc<Service>, &[RemoteServer]),
+    clients: &[Client],
+) {
+    let now = runtime::now();
+    let (calls_until, until) = (now + CALLS_WAIT, now + DRAIN_WAIT);
     service.drain();
+    let left = Rc::new(Cell::new(remote_servers.len()));
+    for server in remote_servers {
+        let (server, left) = (server.clone(), left.clone());
+        runtime::spawn(async move {
+            server.drain(calls_until, until).await;
+            left.set(left.get() - 1);
+        });
+    }
     let deadline = start.deadlines.deadline();
     if with_deadline(&deadline, until, service.emptied())
         .await
@@ -346,6 +389,10 @@ async fn drain(start: &CoreStart, shared: &Shared, service: &Rc<Service>, client
             "connections were still open at the end of the drain"
         );
     }
+    while left.get() > 0 && runtime::now() < until {
+        runtime::sleep(DRAIN_INTERVAL).await;
+    }
+    service.upstreams.drain();
     // Other cores' requests may still need this one: their partitions, their correlation ids.
     shared.drained.fetch_add(1, Ordering::AcqRel);
     while shared.drained.load(Ordering::Acquire) < start.cores && runtime::now() < until {

@@ -172,6 +172,7 @@ pub fn run(
 ) -> Result<(), GatewayFault> {
     let cores = runtime::core_count(&options.cores);
     let tls = startup::prepare_tls(&plan).map_err(GatewayFault::Setup)?;
+    let http_clients = startup::prepare_clients(&plan).map_err(GatewayFault::Setup)?;
     let (listeners, sockets) = bind_all(&plan, cores)?;
     let (metrics, endpoints) = bind_endpoints(&plan.telemetry.prometheus)?;
     let watch = watch(&plan, options).map_err(GatewayFault::Helper)?;
@@ -191,6 +192,7 @@ pub fn run(
             .cache_bytes
             .unwrap_or_else(|| startup::default_cache_bytes(cores)),
         tls: Arc::new(tls),
+        http_clients,
         refresh_keys,
         watch,
         plan,

@@ -11,13 +11,16 @@ use tokio::sync::mpsc;
 
 use super::CoreMessage;
 use crate::clock::Instant;
-use crate::config::{Cluster, HttpKafkaRoute, Plan, With};
+use crate::config::{
+    Cluster, GrpcKafka, GrpcKafkaRoute, GrpcKafkaWith, HttpKafkaRoute, Plan, With,
+};
 use crate::guard::Guards;
 use crate::kafka::client::{Client, NewTopic};
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::topics::floors::Floors;
 use crate::kafka::topics::{Interest, Topics};
 use crate::net::service::{Server as HttpServer, TlsServers};
+use crate::net::upstream::Prepared;
 use crate::observe::Watch;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::mailbox::Mailbox;
@@ -46,6 +49,8 @@ pub(super) struct Shared {
     pub(super) drained: AtomicUsize,
     /// The tls servers of the plan as the process began with them: one each for all cores, so that a session may go on anywhere.
     pub(super) tls: Arc<TlsServers>,
+    /// The http clients of the plan.
+    pub(super) http_clients: Vec<Prepared>,
     /// Asks the helper thread for the keys of a guard.
     pub(super) refresh_keys: mpsc::Sender<usize>,
     /// Who is told what.
@@ -83,6 +88,18 @@ pub(super) fn prepare_tls(plan: &Plan) -> Result<TlsServers, String> {
         Ok((number, Arc::new(server)))
     });
     servers.collect()
+}
+
+/// Makes the http clients of a plan.
+///
+/// # Errors
+///
+/// What is wrong, with the binding that it is wrong with.
+pub(super) fn prepare_clients(plan: &Plan) -> Result<Vec<Prepared>, String> {
+    let clients = plan.http_clients.iter().map(|client| {
+        Prepared::new(Arc::clone(client)).map_err(|fault| format!("{}: {fault}", client.name))
+    });
+    clients.collect()
 }
 
 /// A quarter of the memory that the process may use, over all cores.
@@ -219,7 +236,13 @@ fn is_read(plan: &Plan, cluster: usize, name: &str) -> bool {
         }
         With::Produce { .. } => false,
     };
-    !reply_topics(plan).contains(&(cluster, name.to_owned())) || mapped_routes(plan).any(may_read)
+    let may_stream = |(_, route): (&GrpcKafka, &GrpcKafkaRoute)| match &route.with {
+        GrpcKafkaWith::Fetch { topic, .. } => route.cluster == cluster && topic == name,
+        GrpcKafkaWith::Produce { .. } => false,
+    };
+    !reply_topics(plan).contains(&(cluster, name.to_owned()))
+        || mapped_routes(plan).any(may_read)
+        || grpc_routes(plan).any(may_stream)
 }
 
 /// Warns of routes that look items up by key in a topic that keeps all records: every such answer is the *oldest* record of its key.
@@ -286,7 +309,21 @@ pub(super) fn produced_topics(plan: &Plan) -> Vec<(usize, String)> {
         With::Produce { topic, .. } => Some((route.cluster, topic.as_literal()?.to_owned())),
         With::Fetch { .. } => None,
     });
-    each_once(produced.collect())
+    let called = grpc_routes(plan).filter_map(|(_, route)| match &route.with {
+        GrpcKafkaWith::Produce { topic, .. } => Some((route.cluster, topic.clone())),
+        GrpcKafkaWith::Fetch { .. } => None,
+    });
+    let answered = plan.remote_servers.iter().flat_map(|server| {
+        let topics = server.reply_topics().into_iter();
+        topics.map(|topic| (server.cluster, topic))
+    });
+    each_once(produced.chain(called).chain(answered).collect())
+}
+
+/// Every grpc-kafka route that a listener leads to, with its binding.
+fn grpc_routes(plan: &Plan) -> impl Iterator<Item = (&GrpcKafka, &GrpcKafkaRoute)> {
+    let bindings = plan.grpc_kafka();
+    bindings.flat_map(|binding| binding.routes.iter().map(move |route| (&**binding, route)))
 }
 
 /// The topics that some route waits for replies in, each once, with their cluster.
@@ -297,7 +334,15 @@ pub fn reply_topics(plan: &Plan) -> Vec<(usize, String)> {
         } => Some((route.cluster, reply.topic.as_literal()?.to_owned())),
         With::Produce { reply: None, .. } | With::Fetch { .. } => None,
     });
-    each_once(replies.collect())
+    let called = grpc_routes(plan).filter_map(|(_, route)| match &route.with {
+        GrpcKafkaWith::Produce { reply_to, .. } => Some((route.cluster, reply_to.clone()?)),
+        GrpcKafkaWith::Fetch { .. } => None,
+    });
+    let served = plan.remote_servers.iter().flat_map(|server| {
+        let topics = server.reply_topics().into_iter();
+        topics.map(|topic| (server.cluster, topic))
+    });
+    each_once(replies.chain(called).chain(served).collect())
 }
 
 /// The record headers that carry correlation ids in the replies of a cluster, each once, and how far back replies are to be known.
@@ -305,14 +350,21 @@ pub(super) fn reply_names(plan: &Plan, cluster: usize) -> (Arc<[Bytes]>, Duratio
     let bindings = plan
         .http_kafka()
         .filter(|binding| binding.routes.iter().any(|route| route.cluster == cluster));
+    let of_http = bindings.map(|binding| (&binding.correlation.correlation_id, binding.horizon));
+    let of_grpc = grpc_routes(plan)
+        .filter(|(_, route)| route.cluster == cluster)
+        .map(|(binding, _)| (&binding.correlation.correlation_id, binding.horizon));
+    let servers = plan.remote_servers.iter();
+    let of_servers = servers
+        .filter(|server| server.cluster == cluster)
+        .map(|server| (&server.correlation.correlation_id, server.horizon));
     let mut names = Vec::new();
     let mut horizon = Duration::ZERO;
-    for binding in bindings {
-        let name = &binding.correlation.correlation_id;
+    for (name, its_horizon) in of_http.chain(of_grpc).chain(of_servers) {
         if !names.contains(&name.as_bytes()) {
             names.push(name.as_bytes());
         }
-        horizon = horizon.max(binding.horizon);
+        horizon = horizon.max(its_horizon);
     }
     (
         names.into_iter().map(Bytes::copy_from_slice).collect(),

@@ -11,6 +11,7 @@ use super::{Body, Headers, ResponseHead};
 #[derive(Clone, Debug)]
 pub struct Problem {
     status: u16,
+    detail: String,
     json: Vec<u8>,
     headers: Headers,
 }
@@ -25,6 +26,7 @@ impl Problem {
         push_number(&mut json, u64::from(status));
         Self {
             status,
+            detail: String::new(),
             json,
             headers: Headers::new(),
         }
@@ -32,8 +34,14 @@ impl Problem {
 
     /// Says what is wrong with this very request.
     #[must_use]
-    pub fn detail(self, detail: &str) -> Self {
+    pub fn detail(mut self, detail: &str) -> Self {
+        detail.clone_into(&mut self.detail);
         self.member("detail", detail)
+    }
+
+    /// Its status and what is wrong, for answers that are not of HTTP.
+    pub fn into_parts(self) -> (u16, String) {
+        (self.status, self.detail)
     }
 
     /// Adds an extension member (RFC 9457 3.2): a name of letters, digits and `_`.

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use super::request::Request;
 use crate::config::{
-    Guarded, HttpFilesystemRoute, HttpKafkaRoute, HttpRoute, SseKafkaRoute, SseRoute,
+    GrpcClientRoute, GrpcKafkaRoute, GrpcRoute, Guarded, HttpFilesystemRoute, HttpKafkaRoute,
+    HttpRoute, SseKafkaRoute, SseRoute,
 };
 use crate::error::RequestError;
 
@@ -63,6 +64,9 @@ macro_rules! guarded_route {
     )*};
 }
 guarded_route!(
+    GrpcClientRoute,
+    GrpcKafkaRoute,
+    GrpcRoute,
     HttpRoute,
     HttpKafkaRoute,
     HttpFilesystemRoute,

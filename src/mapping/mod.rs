@@ -4,14 +4,20 @@
 //!  http server ─ first route that matches and lets pass ─┬─ http-kafka ─▶ [`http_kafka::Resolved`]
 //!                                                        ├─ sse, sse-kafka ─▶ [`sse_kafka::EventsRequest`]
 //!                                                        ├─ http-filesystem ─▶ [`files::FileRequest`]
+//!                                                        ├─ grpc, grpc-kafka ─▶ [`grpc::CallRequest`]
+//!                                                        ├─ http client ─▶ [`proxy::ProxyRequest`]
 //!                                                        └─ echo
 //! ```
 
 pub mod access;
 pub mod files;
+pub mod grpc;
+pub mod grpc_kafka;
 pub mod http_kafka;
+pub mod kafka_grpc;
 pub mod prefer;
 pub mod progress;
+pub mod proxy;
 mod request;
 pub mod sse_kafka;
 
@@ -36,6 +42,10 @@ pub enum Resolved {
     File(Box<files::FileRequest>),
     /// Itself.
     Echo(RequestHead),
+    /// A call of gRPC.
+    Grpc(Box<grpc::CallRequest>),
+    /// What another server answers.
+    Proxy(Box<proxy::ProxyRequest>),
 }
 
 impl Resolved {
@@ -44,7 +54,8 @@ impl Resolved {
         match self {
             Self::Kafka(resolved) => Some(resolved.route),
             Self::Events(request) => Some(request.route),
-            Self::File(_) | Self::Echo(_) => None,
+            Self::Grpc(call) => call.route,
+            Self::File(_) | Self::Echo(_) | Self::Proxy(_) => None,
         }
     }
 }
@@ -89,6 +100,12 @@ pub fn resolve(
             Resolved::File(Box::new(files::resolve(binding, request, access)?))
         }
         HttpExit::Echo(_) => Resolved::Echo(head.clone()),
+        HttpExit::Grpc(server) => {
+            Resolved::Grpc(Box::new(grpc::resolve(server, request, ids, access)?))
+        }
+        HttpExit::Client(client) => {
+            Resolved::Proxy(Box::new(proxy::ProxyRequest::of(client, request)))
+        }
     })
 }
 

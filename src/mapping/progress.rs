@@ -11,6 +11,7 @@
 //! ```
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
@@ -61,6 +62,11 @@ impl Progress {
 
     /// The text without suffix and without quotes. Partitions with a negative id are left out, as Zilla does.
     pub fn encode(&self) -> String {
+        URL_SAFE.encode(self.encode_binary())
+    }
+
+    /// What [`Progress::encode`] makes text of.
+    pub fn encode_binary(&self) -> Vec<u8> {
         let listed = || self.iter().filter(|&(partition, _)| partition >= 0);
         let mut binary = Vec::with_capacity(BINARY_BYTES_GUESS * (1 + self.len()));
         binary.push(FORMAT_TAG);
@@ -69,14 +75,18 @@ impl Progress {
             varint::put(&mut binary, partition.into());
             varint::put(&mut binary, offset);
         }
-        URL_SAFE.encode(binary)
+        binary
     }
 
-    /// Reads a text without suffix and without quotes. `None` for anything but a canonical list; a partition that is
-    /// listed twice has the later offset. Offsets are -2 (earliest), -1 (empty) or in a log, so that adding one is safe.
+    /// Reads a text without suffix and without quotes, as [`Progress::decode_binary`] does what is in it.
     pub fn decode(text: &[u8]) -> Option<Self> {
-        let binary = URL_SAFE.decode(text).ok()?;
-        let mut reader = Reader::new(&binary, 0);
+        Self::decode_binary(&URL_SAFE.decode(text).ok()?)
+    }
+
+    /// Reads what [`Progress::encode_binary`] writes. `None` for anything but a canonical list; a partition that is
+    /// listed twice has the later offset. Offsets are -2 (earliest), -1 (empty) or in a log, so that adding one is safe.
+    pub fn decode_binary(binary: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(binary, 0);
         if reader.byte().ok()? != FORMAT_TAG {
             return None;
         }
@@ -116,6 +126,34 @@ impl FromIterator<(i32, i64)> for Progress {
             is_same
         });
         Self { offsets }
+    }
+}
+
+/// Progress as clients are told of it, encoded once for all of them: its bytes, and their text from when it is first asked for.
+#[derive(Clone, Debug)]
+pub struct EncodedProgress {
+    binary: Vec<u8>,
+    text: OnceCell<String>,
+}
+
+impl EncodedProgress {
+    /// What [`Progress::encode_binary`] makes of it.
+    pub fn binary(&self) -> &[u8] {
+        &self.binary
+    }
+
+    /// What [`Progress::encode`] makes of it.
+    pub fn text(&self) -> &str {
+        self.text.get_or_init(|| URL_SAFE.encode(&self.binary))
+    }
+}
+
+impl From<&Progress> for EncodedProgress {
+    fn from(progress: &Progress) -> Self {
+        Self {
+            binary: progress.encode_binary(),
+            text: OnceCell::new(),
+        }
     }
 }
 

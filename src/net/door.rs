@@ -12,12 +12,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, grpc};
 use super::lease::{Due, Lease};
 use super::service::Service;
 use crate::clock::Instant;
 use crate::config::{Guarded, HttpLimits, HttpServer};
 use crate::error::RequestError;
+use crate::grpc::web::ContentType;
 use crate::guard::Refused;
 use crate::guard::credentials::{CredentialsFault, Extractor, is_challenge_response};
 use crate::guard::session::{Session, Sessions};
@@ -97,6 +98,8 @@ pub(super) struct Pass {
     refused: Option<Refused>,
     /// How long it may go on, if that is not for ever.
     lease: Option<Lease>,
+    /// What the client calls the form of gRPC that it speaks, if it does.
+    grpc: Option<&'static str>,
 }
 
 impl Pass {
@@ -118,6 +121,21 @@ impl Pass {
     /// What waits or streams ends when the sessions do that let it in.
     fn lease_of(&self, exchange: &Exchange) -> Option<&Lease> {
         self.lease.as_ref().filter(|_| exchange.is_waiting())
+    }
+
+    /// Whether the client speaks gRPC.
+    pub(super) const fn speaks_grpc(&self) -> bool {
+        self.grpc.is_some()
+    }
+
+    /// The answer that tells of an error, in the client's own protocol.
+    pub(super) fn refusal(&self, error: &RequestError) -> Answer {
+        match self.grpc {
+            // Not a call, whatever it says of itself.
+            Some(_) if matches!(error, RequestError::NotPost) => error.problem().into(),
+            Some(content_type) => grpc::refusal(error, content_type),
+            None => error.problem().into(),
+        }
     }
 
     /// Adds what every answer to this request has.
@@ -176,7 +194,10 @@ impl Door {
         meter: &mut RequestMeter,
         now: Instant,
     ) -> Opened {
-        let mut pass = Pass::default();
+        let mut pass = Pass {
+            grpc: grpc_of(&head),
+            ..Pass::default()
+        };
         let outcome = self.admit(&head, body, &mut pass).and_then(|()| {
             let whole = match body {
                 RequestBody::Full(bytes) => Some(bytes),
@@ -184,7 +205,7 @@ impl Door {
             };
             let resolved = self
                 .resolve(&head, whole, &pass)
-                .map_err(|error| Box::new(problem(&error)))?;
+                .map_err(|error| Box::new(pass.refusal(&error)))?;
             if let Some(route) = resolved.route() {
                 meter.set_route(route);
             }
@@ -211,6 +232,7 @@ impl Door {
         now: Instant,
     ) -> Result<(), RequestError> {
         let Some((body, head)) = exchange.take_body() else {
+            exchange.handle_end();
             return Ok(());
         };
         if let Some(head) = head {
@@ -229,7 +251,7 @@ impl Door {
     ) -> Result<(), Box<Answer>> {
         match cors::decide(&self.server.plan.access_control, head) {
             Decision::Allowed(grant) => pass.grant = Some((self.server.clone(), grant)),
-            Decision::Refused => return Err(Box::new(problem(&RequestError::Origin))),
+            Decision::Refused => return Err(Box::new(RequestError::Origin.problem().into())),
             Decision::Preflight(head) => return Err(Box::new(empty(head))),
         }
         self.identify(head, pass);
@@ -337,9 +359,10 @@ impl Access for Asker<'_> {
     }
 }
 
-/// The answer that tells of an error.
-pub(super) fn problem(error: &RequestError) -> Answer {
-    error.problem().into()
+/// The form of gRPC that a request is in, as its answer calls it.
+fn grpc_of(head: &RequestHead) -> Option<&'static str> {
+    let content_type = head.headers().get_last("content-type")?;
+    Some(ContentType::parse(content_type)?.as_str())
 }
 
 const fn empty(head: ResponseHead) -> Answer {

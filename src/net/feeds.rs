@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::permits::Permits;
 use crate::clock::Instant;
 use crate::exchange::feed::{
-    Advanced, ColdPiece, Feed, FeedFigures, Selection, SubscriberId, Taken,
+    Advanced, ColdPiece, Feed, FeedFigures, Form, Selection, SubscriberId, Taken,
 };
 use crate::kafka::topics::{Interest, TopicReader, Topics};
 use crate::mapping::progress::Progress;
@@ -21,7 +21,7 @@ use crate::observe::CoreWatch;
 use crate::runtime::notify::Notify;
 use crate::runtime::{self};
 
-/// Event streams of one core; beyond, 503.
+/// Streams of events and of messages of one core; beyond, 503.
 const STREAMS_MAX: usize = 100_000;
 /// Reads of Kafka for streams that are far behind, at once on one core; others have the connections to the brokers, too.
 const COLD_READS_MAX: usize = 2;
@@ -95,16 +95,20 @@ impl Feeds {
             .entry(key.clone())
             .or_insert_with(|| TopicFeed::start(topics, &reader, &self.watch))
             .clone();
+        let is_sse = matches!(selection.form, Form::Event(_));
         let id = feed.feed.borrow_mut().subscribe(selection, resume);
         feed.notifies.borrow_mut().insert(id, notify.clone());
         self.streams.set(self.streams.get() + 1);
-        self.watch.metrics.sse_streams.add(1);
+        if is_sse {
+            self.watch.metrics.sse_streams.add(1);
+        }
         feed.changed.notify();
         Some(Subscription {
             feeds: self.clone(),
             key,
             feed,
             id,
+            is_sse,
         })
     }
 }
@@ -154,6 +158,7 @@ async fn run(feed: Rc<TopicFeed>, watch: Rc<CoreWatch>) {
             write_round(&woken).await;
             let took = runtime::now().saturating_duration_since(began);
             next_at = began + took.max(TICK_MAX.min(2 * took));
+            // Those of messages are not for these metrics.
             let figures = feed.feed.borrow().figures();
             watch.metrics.sse_gaps.add(figures.gaps - told.gaps);
             watch.metrics.sse_lagged.add(figures.lagged - told.lagged);
@@ -191,6 +196,8 @@ pub(super) struct Subscription {
     key: FeedKey,
     feed: Rc<TopicFeed>,
     id: SubscriberId,
+    /// It counts as an event stream.
+    is_sse: bool,
 }
 
 impl Subscription {
@@ -233,7 +240,9 @@ impl Drop for Subscription {
         let mut feed = self.feed.feed.borrow_mut();
         feed.unsubscribe(self.id);
         self.feeds.streams.set(self.feeds.streams.get() - 1);
-        self.feeds.watch.metrics.sse_streams.subtract(1);
+        if self.is_sse {
+            self.feeds.watch.metrics.sse_streams.subtract(1);
+        }
         if feed.subscriber_count() == 0 {
             self.feed.is_over.set(true);
             self.feeds.open.borrow_mut().remove(&self.key);

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use super::door::{Door, EXPIRED, Opened, Pass, problem};
+use super::door::{Door, EXPIRED, Opened, Pass};
 use super::exchange::{Before, Exchange, Step, Turn as ExchangeTurn};
 use super::lease::Due;
 use super::service::Entry;
@@ -261,6 +261,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shell<S> {
                     open.exchange.challenge();
                     index += 1;
                 }
+                Due::Over if open.exchange.expire(&EXPIRED) => index += 1,
                 Due::Over => {
                     let id = open.id;
                     if open.has_begun {
@@ -333,6 +334,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shell<S> {
                         open.meter.finish(now);
                     }
                 }
+                // Its answers are in chunks only where their length is not known, and few clients look for fields behind them.
+                Step::Trailers(_) => {
+                    self.connection.finish(id, now);
+                    if let Some(open) = self.exchanges.remove(index) {
+                        open.meter.finish(now);
+                    }
+                }
                 Step::Abort => {
                     self.connection.abort(id, now);
                     self.exchanges.remove(index);
@@ -344,7 +352,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shell<S> {
     fn refuse(&mut self, id: ExchangeId, error: &RequestError, now: Instant) {
         let index = self.exchanges.iter().position(|open| open.id == id);
         if let Some(open) = index.and_then(|index| self.exchanges.remove(index)) {
-            self.respond(id, problem(error), &open.pass, open.meter, now);
+            if open.has_begun {
+                return self.connection.abort(id, now);
+            }
+            let answer = open.pass.refusal(error);
+            self.respond(id, answer, &open.pass, open.meter, now);
         }
     }
 
@@ -386,6 +398,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shell<S> {
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<std::io::Result<()>> {
+        if self.is_held() {
+            self.connection.hold_body(now);
+            return Poll::Pending;
+        }
         if !self.connection.wants_input() {
             return Poll::Pending;
         }
@@ -401,6 +417,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shell<S> {
             self.connection.handle_input(&scratch[..count], now);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether the exchange whose body is coming wants no more of it for now: the client waits (TCP's flow control).
+    fn is_held(&self) -> bool {
+        let last = self.exchanges.back();
+        last.is_some_and(|open| !open.exchange.wants_data())
     }
 
     /// The first bytes decide about the version.

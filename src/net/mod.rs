@@ -7,13 +7,16 @@ mod door;
 mod echo;
 mod exchange;
 mod feeds;
+pub(crate) mod grpc_client;
 mod http1;
 mod http2;
 mod lease;
 mod permits;
+pub(crate) mod remote_server;
 pub mod service;
 pub mod tls;
 pub mod transport;
+pub mod upstream;
 
 use std::time::Duration;
 

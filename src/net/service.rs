@@ -9,6 +9,7 @@ use std::time::Duration;
 
 pub use super::door::Server;
 use super::feeds::Feeds;
+use super::upstream::Upstreams;
 use crate::clock::Instant;
 use crate::guard::Guards;
 use crate::http::date::{DATE_LEN, imf_fixdate};
@@ -47,6 +48,8 @@ pub struct ServiceParts {
     pub servers: BTreeMap<usize, Rc<Server>>,
     /// The tls servers of the plan; others come in their place when their keys are read anew.
     pub tls: Rc<RefCell<Arc<TlsServers>>>,
+    /// The http clients of the plan.
+    pub upstreams: Rc<Upstreams>,
     /// The guards of the plan.
     pub guards: Rc<Guards>,
     /// Asks for the keys of a guard anew.
@@ -77,6 +80,8 @@ pub struct Service {
     pub servers: BTreeMap<usize, Rc<Server>>,
     /// The tls servers of the plan; others come in their place when their keys are read anew.
     pub tls: Rc<RefCell<Arc<TlsServers>>>,
+    /// The http clients of the plan.
+    pub upstreams: Rc<Upstreams>,
     /// The guards of the plan.
     pub guards: Rc<Guards>,
     /// Asks for the keys of a guard anew.
@@ -109,6 +114,7 @@ impl Service {
             replies: parts.replies,
             servers: parts.servers,
             tls: parts.tls,
+            upstreams: parts.upstreams,
             guards: parts.guards,
             refresh_keys: parts.refresh_keys,
             feeds: Feeds::new(parts.watch.clone()),
@@ -223,6 +229,18 @@ impl BodyCharge {
             self.bytes += bytes;
         }
         has_room
+    }
+}
+
+impl BodyCharge {
+    /// Takes room for so many bytes in all, or gives some back; false when there is none for more.
+    pub(super) fn set(&mut self, service: &Rc<Service>, bytes: usize) -> bool {
+        if bytes > self.bytes {
+            return self.add(service, bytes - self.bytes);
+        }
+        service.release_body(self.bytes - bytes);
+        self.bytes = bytes;
+        true
     }
 }
 

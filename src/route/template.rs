@@ -56,6 +56,13 @@ pub struct Template {
 }
 
 impl Template {
+    /// Text without expressions, whatever is in it.
+    pub fn literal(text: &str) -> Self {
+        Self {
+            parts: Box::new([Part::Literal(text.into())]),
+        }
+    }
+
     /// Parses `text`, in a position that may use `allowed`.
     ///
     /// # Errors

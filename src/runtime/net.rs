@@ -154,6 +154,15 @@ pub async fn connect(address: SocketAddr, timeout: Duration) -> io::Result<Strea
     Ok(stream)
 }
 
+/// Lets the kernel ask a silent peer whether it is still there, as it does for the connections that we accept.
+///
+/// # Errors
+///
+/// The kernel's, when the socket is gone.
+pub fn keep_alive(stream: &Stream) -> io::Result<()> {
+    ring::with_socket(stream, |socket| socket.set_tcp_keepalive(&KEEPALIVE))
+}
+
 /// The addresses of `host`, looked up on a thread that may block.
 ///
 /// # Errors

@@ -10,7 +10,7 @@
 )]
 
 use std::ffi::{c_int, c_uint, c_void};
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Rings set up by this process so far.
@@ -66,6 +66,20 @@ pub(super) fn listener(socket: socket2::Socket) -> glommio::net::TcpListener {
     let descriptor = OwnedFd::from(socket).into_raw_fd();
     // SAFETY: the descriptor comes out of an owned socket, so it is open and nobody else will close it.
     unsafe { glommio::net::TcpListener::from_raw_fd(descriptor) }
+}
+
+/// Sets what glommio has no words for on the socket of a stream.
+///
+/// # Errors
+///
+/// Those of `set`.
+pub(super) fn with_socket(
+    stream: &glommio::net::TcpStream,
+    set: impl FnOnce(&socket2::SockRef<'_>) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    // SAFETY: the stream owns the descriptor and is borrowed for the call, so it is open all the while.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+    set(&socket2::SockRef::from(&descriptor))
 }
 
 /// Whether the kernel lets this process set up a ring at all.

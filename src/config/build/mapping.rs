@@ -104,13 +104,13 @@ impl Builder<'_> {
         })
     }
 
-    fn next_route_number(&mut self) -> usize {
+    pub(super) fn next_route_number(&mut self) -> usize {
         self.route_count += 1;
         self.route_count - 1
     }
 
     /// Tells `template` which guards its names mean.
-    fn resolve(&mut self, binding: &Binding, template: &mut Template) {
+    pub(super) fn resolve(&mut self, binding: &Binding, template: &mut Template) {
         template.resolve_guards(|name| self.guard(binding, name));
     }
 }

@@ -3,21 +3,24 @@
 //! Follows exits, finds each topic's way to a cluster and what vaults hold. Its one rule: a binding that is a mistake is left
 //! out, not guessed; the plan is used only when there are no mistakes.
 
+mod clients;
+mod grpc;
 mod kafka;
 mod mapping;
 mod servers;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
+use super::Surroundings;
 use super::guarded;
 use super::link::{Graph, Linked};
 use super::mistake::Report;
 use super::plan::{
-    Cluster, EchoServer, FilesystemServer, Guard, Guarded, HttpFilesystem, HttpKafka, HttpServer,
-    SseKafka, SseServer, TlsServer,
+    Cluster, EchoServer, FilesystemServer, GrpcClient, GrpcKafka, GrpcServer, Guard, Guarded,
+    HttpClient, HttpFilesystem, HttpKafka, HttpServer, KafkaGrpc, SseKafka, SseServer, TlsClient,
+    TlsServer,
 };
 use super::shape::{Binding, Kind};
 
@@ -26,12 +29,12 @@ use super::shape::{Binding, Kind};
 pub(super) fn build(
     graph: &Graph,
     reached: &BTreeSet<usize>,
-    directory: &Path,
+    surroundings: &Surroundings<'_>,
     report: &mut Report,
 ) -> Linked {
     let mut builder = Builder {
         graph,
-        directory,
+        surroundings,
         clusters: Vec::new(),
         keys: Vec::new(),
         guards: Vec::new(),
@@ -41,6 +44,8 @@ pub(super) fn build(
     builder.build(reached, report);
     builder.add_bootstraps(reached, report);
     let (clusters, guards) = (builder.clusters.len(), builder.guards.len());
+    let http_clients = builder.http_clients();
+    let remote_servers = builder.built.remote_servers.values().cloned().collect();
     // The rest is built for its mistakes only: nothing is started for what no request can reach.
     let others = (0..graph.bindings.len()).filter(|index| !reached.contains(index));
     let others: BTreeSet<usize> = others.collect();
@@ -58,6 +63,8 @@ pub(super) fn build(
             .iter()
             .filter_map(|index| guard_of(graph, *index))
             .collect(),
+        http_clients,
+        remote_servers,
     }
 }
 
@@ -73,7 +80,7 @@ fn guard_of(graph: &Graph, index: usize) -> Option<Guard> {
 /// Builds the plan's types bottom up; shares what several exits lead to.
 struct Builder<'g> {
     graph: &'g Graph,
-    directory: &'g Path,
+    surroundings: &'g Surroundings<'g>,
     clusters: Vec<Cluster>,
     /// The kafka client and tcp client that each cluster stands for.
     keys: Vec<(usize, usize)>,
@@ -90,6 +97,12 @@ struct Built {
     sse_kafka: BTreeMap<usize, Arc<SseKafka>>,
     filesystems: BTreeMap<usize, Arc<FilesystemServer>>,
     echoes: BTreeMap<usize, Arc<EchoServer>>,
+    tls_clients: BTreeMap<usize, Arc<TlsClient>>,
+    http_clients: BTreeMap<usize, Arc<HttpClient>>,
+    grpc_clients: BTreeMap<usize, Arc<GrpcClient>>,
+    grpc_kafka: BTreeMap<usize, Arc<GrpcKafka>>,
+    grpc_servers: BTreeMap<usize, Arc<GrpcServer>>,
+    remote_servers: BTreeMap<usize, Arc<KafkaGrpc>>,
     sse: BTreeMap<usize, Arc<SseServer>>,
     http_filesystems: BTreeMap<usize, Arc<HttpFilesystem>>,
     http: BTreeMap<usize, Arc<HttpServer>>,
@@ -101,6 +114,8 @@ impl Builder<'_> {
         // From the ends of the exits to their beginnings: what an exit leads to is built before.
         for stage in [
             Self::build_ends,
+            Self::build_http_clients,
+            Self::build_grpc_clients,
             Self::build_middle,
             Self::build_http,
             Self::build_tls,
@@ -131,6 +146,15 @@ impl Builder<'_> {
                 let proxy = self.http_kafka(binding, proxy, report);
                 self.built.http_kafka.insert(index, Arc::new(proxy));
             }
+            Kind::GrpcKafka(proxy) => {
+                let proxy = self.grpc_kafka(binding, proxy, report);
+                self.built.grpc_kafka.insert(index, Arc::new(proxy));
+            }
+            Kind::TlsClient(client) => {
+                let client = tls::client(graph, binding, client, report);
+                let client = client.map(|client| (index, Arc::new(client)));
+                self.built.tls_clients.extend(client);
+            }
             Kind::SseKafka { routes } => {
                 let proxy = self.sse_kafka(binding, routes, report);
                 self.built.sse_kafka.insert(index, Arc::new(proxy));
@@ -142,7 +166,7 @@ impl Builder<'_> {
                 let server = FilesystemServer {
                     namespace: binding.namespace.clone(),
                     name: binding.name.clone(),
-                    location: self.directory.join(location),
+                    location: self.surroundings.directory.join(location),
                     follows_links: *follows_links,
                 };
                 self.built.filesystems.insert(index, Arc::new(server));
@@ -159,7 +183,26 @@ impl Builder<'_> {
         }
     }
 
-    fn build_middle(&mut self, index: usize, _: &mut Report) {
+    fn build_http_clients(&mut self, index: usize, report: &mut Report) {
+        let graph = self.graph;
+        let binding = &graph.bindings[index];
+        if let Kind::HttpClient(client) = &binding.kind {
+            let client = self.http_client(binding, client, report);
+            let client = client.map(|client| (index, Arc::new(client)));
+            self.built.http_clients.extend(client);
+        }
+    }
+
+    fn build_grpc_clients(&mut self, index: usize, report: &mut Report) {
+        let graph = self.graph;
+        let binding = &graph.bindings[index];
+        if let Kind::GrpcClient(client) = &binding.kind {
+            let client = self.grpc_client(binding, client, report);
+            self.built.grpc_clients.insert(index, Arc::new(client));
+        }
+    }
+
+    fn build_middle(&mut self, index: usize, report: &mut Report) {
         let graph = self.graph;
         let binding = &graph.bindings[index];
         match &binding.kind {
@@ -170,6 +213,16 @@ impl Builder<'_> {
             Kind::HttpFilesystem { routes } => {
                 let proxy = self.http_filesystem(binding, routes);
                 self.built.http_filesystems.insert(index, Arc::new(proxy));
+            }
+            Kind::GrpcServer(server) => {
+                let server = self.grpc_server(binding, server, report);
+                let server = server.map(|server| (index, Arc::new(server)));
+                self.built.grpc_servers.extend(server);
+            }
+            Kind::KafkaGrpc(server) => {
+                let server = self.remote_server(binding, server, report);
+                let server = server.map(|server| (index, Arc::new(server)));
+                self.built.remote_servers.extend(server);
             }
             _ => {}
         }
@@ -187,18 +240,11 @@ impl Builder<'_> {
     fn build_tls(&mut self, index: usize, report: &mut Report) {
         let graph = self.graph;
         let binding = &graph.bindings[index];
-        match &binding.kind {
-            Kind::TlsServer(server) => {
-                let server = self.tls_server(binding, server, report);
-                self.built
-                    .tls
-                    .extend(server.map(|server| (index, Arc::new(server))));
-            }
-            Kind::TlsClient(client) => {
-                // For its mistakes only: nothing can use one yet.
-                let _client = tls::client(graph, binding, client, report);
-            }
-            _ => {}
+        if let Kind::TlsServer(server) = &binding.kind {
+            let server = self.tls_server(binding, server, report);
+            self.built
+                .tls
+                .extend(server.map(|server| (index, Arc::new(server))));
         }
     }
 

@@ -95,6 +95,11 @@ impl Builder<'_> {
                 let files = built.http_filesystems.get(&next).cloned();
                 files.map(HttpExit::Filesystem)
             })
+            .or_else(|| built.grpc_servers.get(&next).cloned().map(HttpExit::Grpc))
+            .or_else(|| {
+                let client = built.http_clients.get(&next).cloned();
+                client.map(HttpExit::Client)
+            })
             .or_else(|| built.echoes.get(&next).cloned().map(HttpExit::Echo))
     }
 

@@ -2,6 +2,9 @@
 
 mod access_control;
 mod authorization;
+mod client;
+
+pub(super) use client::client;
 
 use std::time::Duration;
 

@@ -3,7 +3,9 @@
 //! The last step of loading. Plain, immutable, shared as one `Arc` by all cores; nothing is optional that has a default,
 //! every exit is resolved, every pattern and template compiled.
 
+mod client;
 mod files;
+mod grpc;
 mod guard;
 mod sse;
 mod tls;
@@ -17,8 +19,14 @@ use std::time::Duration;
 use super::metric::MetricSet;
 use super::mistake::Warning;
 use crate::route::{HeaderPattern, LocationPattern, MethodPattern, PathTemplate, Template};
+pub use client::{ClientLimits, HttpClient, TcpClient};
 pub use files::{
     EchoServer, FilesystemServer, FilesystemWhen, HttpFilesystem, HttpFilesystemRoute,
+};
+pub use grpc::{
+    GrpcClient, GrpcClientRoute, GrpcCorrelation, GrpcExit, GrpcKafka, GrpcKafkaRoute,
+    GrpcKafkaWith, GrpcRoute, GrpcServer, GrpcWhen, KafkaGrpc, KafkaGrpcRoute, KafkaGrpcWhen,
+    MetadataMatch,
 };
 pub use guard::{
     FieldPatterns, Guard, GuardKind, Guarded, HttpAuthorization, InlineGuard, JwkSource, JwtGuard,
@@ -30,12 +38,16 @@ pub use tls::{Mutual, TlsClient, TlsExit, TlsRoute, TlsServer, TlsVersions, TlsW
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where to listen; never empty.
+    /// Where to listen; empty only where there are remote servers.
     pub listeners: Vec<Listener>,
     /// The Kafka clusters that routes lead to.
     pub clusters: Vec<Cluster>,
     /// The guards that routes name.
     pub guards: Vec<Guard>,
+    /// The http clients that routes lead to, by their numbers.
+    pub http_clients: Vec<Arc<HttpClient>>,
+    /// The remote servers: they serve topics, not listeners.
+    pub remote_servers: Vec<Arc<KafkaGrpc>>,
     /// Who is told what happens.
     pub telemetry: Telemetry,
     /// What is odd in the file.
@@ -80,7 +92,11 @@ impl Plan {
         servers.flat_map(|server| {
             server.routes.iter().filter_map(|route| match &route.exit {
                 HttpExit::Kafka(proxy) => Some(proxy),
-                HttpExit::Sse(_) | HttpExit::Filesystem(_) | HttpExit::Echo(_) => None,
+                HttpExit::Sse(_)
+                | HttpExit::Filesystem(_)
+                | HttpExit::Grpc(_)
+                | HttpExit::Client(_)
+                | HttpExit::Echo(_) => None,
             })
         })
     }
@@ -91,10 +107,35 @@ impl Plan {
         let servers = servers.flat_map(|server| {
             server.routes.iter().filter_map(|route| match &route.exit {
                 HttpExit::Sse(sse) => Some(sse),
-                HttpExit::Kafka(_) | HttpExit::Filesystem(_) | HttpExit::Echo(_) => None,
+                HttpExit::Kafka(_)
+                | HttpExit::Filesystem(_)
+                | HttpExit::Grpc(_)
+                | HttpExit::Client(_)
+                | HttpExit::Echo(_) => None,
             })
         });
         servers.flat_map(|sse| sse.routes.iter().map(|route| &route.exit))
+    }
+
+    /// The grpc-kafka proxies that some listener leads to; one may come more than once.
+    pub fn grpc_kafka(&self) -> impl Iterator<Item = &Arc<GrpcKafka>> {
+        let servers = self.http_servers().into_values();
+        let servers = servers.flat_map(|server| {
+            server.routes.iter().filter_map(|route| match &route.exit {
+                HttpExit::Grpc(grpc) => Some(grpc),
+                HttpExit::Kafka(_)
+                | HttpExit::Sse(_)
+                | HttpExit::Filesystem(_)
+                | HttpExit::Client(_)
+                | HttpExit::Echo(_) => None,
+            })
+        });
+        servers.flat_map(|grpc| {
+            grpc.routes.iter().filter_map(|route| match &route.exit {
+                GrpcExit::Kafka(proxy) => Some(proxy),
+                GrpcExit::Client(_) | GrpcExit::Echo(_) => None,
+            })
+        })
     }
 }
 
@@ -350,6 +391,10 @@ pub enum HttpExit {
     Sse(Arc<SseServer>),
     /// To be answered by files.
     Filesystem(Arc<HttpFilesystem>),
+    /// To be calls.
+    Grpc(Arc<GrpcServer>),
+    /// To another server.
+    Client(Arc<HttpClient>),
     /// Back.
     Echo(Arc<EchoServer>),
 }

@@ -4,11 +4,25 @@ use std::fs;
 use std::path::Path;
 
 use super::super::*;
-use super::{http, load_file, yaml_files};
+use super::calls::{grpc, grpc_kafka};
+use super::{http, lines, load_file, loaded_in, yaml_files};
+use crate::grpc::proto::MethodKind;
+use crate::http::Scheme;
 
 fn example(name: &str) -> Plan {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/examples");
     load_file(&folder.join(name)).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+/// An example that brings files of its own.
+fn example_in(folder: &str) -> Plan {
+    let folder = format!("tests/config/examples/{folder}");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(&folder)
+        .join("zilla.yaml");
+    let text = fs::read_to_string(file).unwrap();
+    loaded_in(&folder, "zilla.yaml", &text)
+        .unwrap_or_else(|mistakes| panic!("{}", lines(&mistakes)))
 }
 
 fn warnings(plan: &Plan) -> Vec<String> {
@@ -168,13 +182,164 @@ fn tls_echo_loads() {
 }
 
 #[test]
+fn grpc_echo_loads() {
+    let plan = example_in("grpc.echo");
+    assert_eq!(warnings(&plan), [""; 0]);
+    let server = grpc(&plan);
+    let kind = |method| server.services.method("example.EchoService", method);
+    assert_eq!(kind("EchoUnary").unwrap().kind, MethodKind::Unary);
+    assert_eq!(kind("EchoBidiStream").unwrap().kind, MethodKind::Bidi);
+    let route = &server.routes[0];
+    assert!(matches!(route.exit, GrpcExit::Echo(_)));
+    let method = route.when[0].method.as_ref().unwrap();
+    assert!(method.matches(b"example.EchoService/EchoUnary"));
+    assert!(!method.matches(b"example.OtherService/EchoUnary"));
+    assert!(plan.clusters.is_empty());
+}
+
+#[test]
+fn grpc_kafka_echo_loads() {
+    let plan = example_in("grpc.kafka.echo");
+    assert_eq!(warnings(&plan), [""; 0]);
+    let server = grpc(&plan);
+    for (method, kind) in [
+        ("UnaryEcho", MethodKind::Unary),
+        ("ServerStreamingEcho", MethodKind::ServerStreaming),
+        ("ClientStreamingEcho", MethodKind::ClientStreaming),
+        ("BidirectionalStreamingEcho", MethodKind::Bidi),
+    ] {
+        let found = server.services.method("grpc.examples.echo.Echo", method);
+        assert_eq!(found.unwrap().kind, kind, "{method}");
+    }
+    let proxy = grpc_kafka(&server.routes[0].exit);
+    assert_eq!(proxy.name, "north_grpc_kafka_mapping");
+    let GrpcKafkaWith::Produce {
+        topic,
+        acks: Acks::LeaderOnly,
+        reply_to: Some(reply_to),
+        ..
+    } = &proxy.routes[0].with
+    else {
+        panic!("{:?}", proxy.routes[0].with);
+    };
+    // The requests are their own replies.
+    assert_eq!(
+        (topic.as_str(), reply_to.as_str()),
+        ("echo-messages", "echo-messages")
+    );
+    assert_eq!(plan.clusters[0].bootstrap, ["echo-messages"]);
+}
+
+#[test]
+fn grpc_kafka_fanout_loads() {
+    let plan = example_in("grpc.kafka.fanout");
+    assert_eq!(warnings(&plan), [""; 0]);
+    let server = grpc(&plan);
+    let method = server
+        .services
+        .method("example.FanoutService", "FanoutServerStream");
+    assert_eq!(method.unwrap().kind, MethodKind::ServerStreaming);
+    assert_eq!(method.unwrap().input, "google.protobuf.Empty");
+    let route = &grpc_kafka(&server.routes[0].exit).routes[0];
+    let method = route.when[0].method.as_ref().unwrap();
+    assert!(method.matches(b"example.FanoutService/FanoutServerStream"));
+    assert!(!method.matches(b"example.FanoutService/Other"));
+    let GrpcKafkaWith::Fetch { topic, filters } = &route.with else {
+        panic!("{:?}", route.with);
+    };
+    assert_eq!((topic.as_str(), filters.len()), ("messages", 0));
+}
+
+#[test]
+fn grpc_kafka_proxy_loads() {
+    let plan = example_in("grpc.kafka.proxy");
+    assert_eq!(warnings(&plan), [""; 0]);
+    let proxy = grpc_kafka(&grpc(&plan).routes[0].exit);
+    let [remote] = &plan.remote_servers[..] else {
+        panic!("{:?}", plan.remote_servers);
+    };
+    assert_eq!(
+        remote.group_id(),
+        "zilla:example-west_kafka_grpc_remote_server"
+    );
+    assert!(matches!(remote.acks, Acks::LeaderOnly));
+    assert_eq!(remote.cluster, proxy.routes[0].cluster);
+    assert_eq!(plan.clusters.len(), 1);
+    assert_eq!(remote.topics(), ["echo-requests"]);
+    assert_eq!(remote.reply_topics(), ["echo-responses"]);
+    let route = &remote.routes[0];
+    assert_eq!(
+        (route.scheme, route.authority.as_str()),
+        (Scheme::Http, "echo:50051")
+    );
+    let when = &route.when[0];
+    assert_eq!(
+        (when.service.as_deref(), when.method.as_deref()),
+        (Some("grpc.examples.echo.Echo"), None)
+    );
+    let client = &route.exit.routes[0].exit;
+    assert_eq!(client.versions, HttpVersions::H2);
+    assert!(client.tls.is_none());
+    assert_eq!(
+        (client.tcp.host.as_deref(), client.tcp.port),
+        (Some("echo"), Some(50_051))
+    );
+}
+
+#[test]
+fn grpc_proxy_loads() {
+    let plan = example_in("grpc.proxy");
+    assert_eq!(warnings(&plan), [""; 0]);
+    assert_eq!(plan.listeners[0].ports, [7_151, 7_153]);
+    let GrpcExit::Client(client) = &grpc(&plan).routes[0].exit else {
+        panic!("another server");
+    };
+    assert_eq!(client.name, "south_grpc_client");
+    assert!(client.routes[0].when.is_empty());
+    assert_eq!(client.routes[0].exit.tcp.port, Some(50_051));
+    assert_eq!(plan.tls_servers().len(), 1);
+    assert_eq!(plan.http_servers().len(), 1, "both ports lead to it");
+}
+
+#[test]
+fn http_proxy_loads() {
+    let plan = example_in("http.proxy");
+    assert_eq!(warnings(&plan), [""; 0]);
+    let TlsExit::Http(server) = &tls(&plan).routes[0].exit else {
+        panic!("requests");
+    };
+    let names: Vec<_> = server.routes[0].when[0]
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(names, [":scheme", ":path"]);
+    let HttpExit::Client(client) = &server.routes[0].exit else {
+        panic!("another server");
+    };
+    assert_eq!(client.versions, HttpVersions::Both);
+    let tls = client.tls.as_ref().unwrap();
+    assert_eq!(
+        (&*tls.alpn, tls.sni.as_deref()),
+        (&["h2".to_owned()][..], Some("nginx"))
+    );
+    assert_eq!(
+        (client.tcp.host.as_deref(), client.tcp.port),
+        (Some("nginx"), Some(443))
+    );
+}
+
+#[test]
 fn no_damage_to_an_example_makes_the_loader_panic() {
     let nothing = Surroundings {
         env: &|_| Some("text".to_owned()),
         directory: Path::new(""),
         read_file: &|_| Err(io::ErrorKind::NotFound.into()),
     };
-    for file in yaml_files("tests/config/examples") {
+    let mut files = yaml_files("tests/config/examples");
+    for folder in ["grpc.kafka.proxy", "http.proxy"] {
+        files.extend(yaml_files(&format!("tests/config/examples/{folder}")));
+    }
+    for file in files {
         let text = fs::read_to_string(file).unwrap();
         let letters: Vec<char> = text.chars().collect();
         for cut in (0..letters.len()).step_by(37) {

@@ -1,5 +1,6 @@
 //! Whole files through [`load`]: one fixture per mistake, every file of `config/`, every entry of the "not yet" tables.
 
+mod calls;
 mod examples;
 mod secured;
 
@@ -15,6 +16,8 @@ fn env(name: &str) -> Option<String> {
     match name {
         "KAFKA_BOOTSTRAP_SERVER" => Some("kafka:9092".into()),
         "EMPTY" => Some(String::new()),
+        "ECHO_SERVER_HOST" | "UPSTREAM_HOST" => Some("echo".into()),
+        "ECHO_SERVER_PORT" | "UPSTREAM_PORT" => Some("50051".into()),
         "DB_PASSWORD" => Some("hunter2 is my password".into()),
         "KEYSTORE_PASSWORD" | "TRUSTSTORE_PASSWORD" => Some("generated".into()),
         "BROKEN" => Some("[0.0.0.0".into()),
@@ -148,7 +151,9 @@ fn every_file_of_config_loads_without_a_warning() {
             file.display(),
             plan.warnings
         );
-        assert_eq!(plan.clusters[0].servers, [("kafka".to_owned(), 9092)]);
+        for cluster in &plan.clusters {
+            assert_eq!(cluster.servers, [("kafka".to_owned(), 9092)]);
+        }
     }
 }
 
@@ -178,6 +183,23 @@ fn with_key(place: Place, key: &str) -> String {
 bindings:\n  t: {type: tls, kind: server, vault: v, routes: [{exit: http, @}]}",
         ),
         Place::HttpServerOptions => flow("exit: mapping", "options: {@}\n    exit: mapping"),
+        Place::HttpClientOptions => flow(
+            "bindings:",
+            "bindings:\n  c: {type: http, kind: client, options: {@}, exit: tcp}",
+        ),
+        Place::CatalogReference => flow(
+            "bindings:",
+            "catalogs: {c: {type: filesystem, options: {subjects: {s: {path: protos/echo.proto}}}}}
+bindings:\n  e: {type: echo, kind: server}\n  g: {type: grpc, kind: server, catalog: {c: [{subject: s, @}]}, exit: e}",
+        ),
+        Place::RemoteRoute => flow(
+            "bindings:",
+            "bindings:
+  r: {type: kafka-grpc, kind: remote_server, entry: cache_client,
+    routes: [{when: [{topic: a, reply-to: b}], with: {scheme: http, authority: a}, exit: g, @}]}
+  g: {type: grpc, kind: client, exit: c}
+  c: {type: http, kind: client, exit: tcp}",
+        ),
         Place::SseServerOptions => flow(
             "bindings:",
             "bindings:\n  s: {type: sse, kind: server, options: {@}, routes: []}",
@@ -234,7 +256,10 @@ fn with_word(choice: Choice, word: &str) -> String {
             "exit: client",
             "options: {topics: [{name: a, deltaType: @}]}\n    exit: client",
         ),
-        Choice::HttpKind => flow("type: http\n    kind: server", "type: http\n    kind: @"),
+        Choice::CatalogType => flow(
+            "name: example",
+            "name: example\ncatalogs: {c: {type: @, options: {url: 'http://localhost:8081'}}}",
+        ),
         Choice::SseKind => flow("type: http\n    kind: server", "type: sse\n    kind: @"),
         Choice::TlsKind => flow("type: http\n    kind: server", "type: tls\n    kind: @"),
     }

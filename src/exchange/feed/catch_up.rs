@@ -8,11 +8,11 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::channel::{BLOCK_BYTES, Selection};
-use super::{ColdRange, EARLIEST, Taken, progress_text};
+use super::{ColdRange, EARLIEST, Form, Taken, encode};
 use crate::kafka::cache::{Lookup, PartitionView, RecordView, Superseded};
 use crate::mapping::http_kafka::fetch::CachedTopic;
 use crate::mapping::progress::Progress;
-use crate::mapping::sse_kafka::event::{EventForm, EventRecord, GAP};
+use crate::mapping::sse_kafka::event::EventRecord;
 
 /// Records that one call looks at one by one: some tenths of a millisecond.
 const RECORDS_PER_LOOK_MAX: usize = 2_048;
@@ -236,7 +236,7 @@ impl CatchUp {
     }
 
     /// Encodes what was read from Kafka.
-    pub(super) fn handle_cold(&mut self, piece: &ColdPiece, form: EventForm) -> Taken {
+    pub(super) fn handle_cold(&mut self, piece: &ColdPiece, form: Form) -> Taken {
         let Some(position) = self.positions.get(piece.partition).copied() else {
             return Taken::Nothing;
         };
@@ -245,7 +245,7 @@ impl CatchUp {
             return Taken::LookOn;
         }
         let mut out = Out::new(usize::MAX);
-        self.say_gaps(&mut out);
+        self.say_gaps(form, &mut out);
         for event in piece.events.iter().filter(|event| event.offset >= position) {
             self.positions[piece.partition] = event.offset + 1;
             out.push(form, &self.positions, &event.record());
@@ -262,9 +262,9 @@ impl CatchUp {
         }
     }
 
-    fn say_gaps(&mut self, out: &mut Out) {
+    fn say_gaps(&mut self, form: Form, out: &mut Out) {
         for _ in 0..std::mem::take(&mut self.unsaid_gaps) {
-            out.bytes.extend_from_slice(GAP);
+            form.write_gap(&mut out.bytes);
         }
     }
 
@@ -289,7 +289,7 @@ impl CatchUp {
             self.gaps += u64::from(had_any);
             self.unsaid_gaps += u64::from(had_any);
         }
-        self.say_gaps(out);
+        self.say_gaps(selection.form, out);
         if self.positions[partition] > until {
             return Look::Ahead;
         }
@@ -339,8 +339,8 @@ impl Out {
         self.bytes.len() < self.room && self.looks_left > 0
     }
 
-    fn push(&mut self, form: EventForm, positions: &[i64], record: &EventRecord<'_>) {
-        let progress = progress_text(positions.iter().copied());
+    fn push(&mut self, form: Form, positions: &[i64], record: &EventRecord<'_>) {
+        let progress = encode(positions.iter().copied());
         form.write(&mut self.bytes, &progress, record);
         self.events += 1;
     }
@@ -370,7 +370,7 @@ fn next_match<'v>(
         }
         *looks_left -= 1;
         if let Some(record) = record.view()
-            && selection.matches(record.key, &record.headers)
+            && selection.wants(&record)
         {
             return Match::Record(record);
         }
@@ -409,9 +409,7 @@ fn next_of_keys<'v>(
         }
         match first {
             Some(record) if record.offset >= range.end => return Match::None,
-            Some(record) if selection.matches(record.key, &record.headers) => {
-                return Match::Record(record);
-            }
+            Some(record) if selection.wants(&record) => return Match::Record(record),
             Some(record) => from = record.offset + 1,
             None => return Match::None,
         }

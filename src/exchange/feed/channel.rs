@@ -1,4 +1,4 @@
-//! The events of one selection of a topic, encoded once for all who follow it.
+//! The events or messages of one selection of a topic, encoded once for all who follow it.
 //!
 //! ```text
 //!  first                       next_number
@@ -13,9 +13,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::SubscriberId;
+use super::{Form, SubscriberId};
+use crate::kafka::cache::RecordView;
 use crate::mapping::http_kafka::fetch::RecordFilter;
-use crate::mapping::sse_kafka::event::{EventForm, EventRecord};
+use crate::mapping::progress::EncodedProgress;
+use crate::mapping::sse_kafka::event::EventRecord;
 
 /// Bytes at which a block is full.
 pub(super) const BLOCK_BYTES: usize = 64 << 10;
@@ -24,17 +26,22 @@ pub const CHANNEL_BYTES_MAX: usize = 1 << 20;
 /// Bytes of blocks that all channels of a topic hold; beyond, each keeps an equal part of this when it gets its next block: never more than twice as much in all.
 pub const FEED_BYTES_MAX: usize = 32 << 20;
 
-/// What a channel is: which records, and how their events are written.
+/// What a channel is: which records, and how they are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Selection {
     /// A record must match one of these; empty: any record.
     pub filters: Vec<RecordFilter>,
-    /// How events are written.
-    pub form: EventForm,
+    /// How they are written.
+    pub form: Form,
 }
 
 impl Selection {
-    /// Whether a record is wanted.
+    /// Whether a record is to be given on.
+    pub fn wants(&self, record: &RecordView<'_>) -> bool {
+        self.form.can_hold(record.value) && self.matches(record.key, &record.headers)
+    }
+
+    /// Whether one of the filters lets a record pass.
     pub fn matches<'a>(
         &self,
         key: Option<&[u8]>,
@@ -54,7 +61,7 @@ impl Selection {
     }
 }
 
-/// Events that are sent together.
+/// Events or messages that are sent together.
 #[derive(Debug)]
 struct Block {
     bytes: Bytes,
@@ -135,8 +142,8 @@ impl Channel {
         self.bytes + self.open.len()
     }
 
-    /// Appends an event; says how long the block is now.
-    pub(super) fn push(&mut self, progress: &str, record: &EventRecord<'_>) -> usize {
+    /// Appends a record; says how long the block is now.
+    pub(super) fn push(&mut self, progress: &EncodedProgress, record: &EventRecord<'_>) -> usize {
         self.selection.form.write(&mut self.open, progress, record);
         self.open_events += 1;
         self.open.len()

@@ -1,4 +1,4 @@
-//! A topic as streams of events, on one core: the records of all partitions in one order, each encoded once for all who follow the same selection of them.
+//! A topic as streams of events or messages, on one core: the records of all partitions in one order, each encoded once for all who follow the same selection of them.
 //!
 //! ```text
 //!  views of the partitions ─ advance ─▶ one order ─▶ channel (all records)      ─ blocks ─▶ followers
@@ -7,10 +7,12 @@
 //!            └─ each subscriber that is behind reads for itself, with ids of its own, until it stands where the order does: then it follows
 //! ```
 //! Sans-IO: it is told when the views have changed, and says whom to wake. A *position* is the next offset to give of a partition; the positions of all partitions are
-//! a progress, which event ids carry. Rule: whoever has a progress has been given everything before it, once, or was told of the gap.
+//! a progress, which event ids and messages carry. Rule: whoever has a progress has been given everything before it, once, or was told of the gap; a stream of
+//! messages has no words for one, there it is counted alone.
 
 mod catch_up;
 mod channel;
+mod form;
 #[cfg(test)]
 mod tests;
 
@@ -19,14 +21,15 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::kafka::cache::{PartitionView, Superseded};
+use crate::kafka::cache::{PartitionView, RecordView, Superseded};
 use crate::mapping::http_kafka::fetch::CachedTopic;
-use crate::mapping::progress::Progress;
+use crate::mapping::progress::{EncodedProgress, Progress};
 use crate::mapping::sse_kafka::event::EventRecord;
 use catch_up::CatchUp;
 pub use catch_up::{ColdEvent, ColdPiece};
 use channel::{BLOCK_BYTES, Channel};
 pub use channel::{CHANNEL_BYTES_MAX, FEED_BYTES_MAX, Selection};
+pub use form::Form;
 
 /// Where Kafka's "earliest" stands in a progress: nothing of the partition has been given.
 const EARLIEST: i64 = -2;
@@ -42,9 +45,9 @@ type ChannelId = u64;
 pub enum Taken {
     /// Nothing now; it is woken when there may be.
     Nothing,
-    /// Events, or comments between them.
+    /// Events and comments between them, or messages.
     Events {
-        /// Whole events.
+        /// Whole ones.
         bytes: Bytes,
         /// How many.
         count: u32,
@@ -82,10 +85,39 @@ pub enum Advanced {
 /// What the subscribers have met with, ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeedFigures {
-    /// Records that were gone before a subscriber got to them: how often that was said.
+    /// Records that were gone before a subscriber to events got to them: how often that was said.
     pub gaps: u64,
-    /// Followers that were too slow and read on by themselves.
+    /// Followers of events that were too slow and read on by themselves.
     pub lagged: u64,
+    /// Records that were gone before a subscriber to messages got to them: how often.
+    pub message_gaps: u64,
+    /// Followers of messages that were too slow and read on by themselves.
+    pub message_lagged: u64,
+}
+
+impl FeedFigures {
+    const fn count_gaps(&mut self, form: Form, gaps: u64) {
+        match form {
+            Form::Event(_) => self.gaps += gaps,
+            Form::Message(_) => self.message_gaps += gaps,
+        }
+    }
+
+    const fn count_lagged(&mut self, form: Form) {
+        match form {
+            Form::Event(_) => self.lagged += 1,
+            Form::Message(_) => self.message_lagged += 1,
+        }
+    }
+}
+
+/// Why all followers have to read for themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scattered {
+    /// What comes next for them was let go of.
+    Lagged,
+    /// A log was replaced.
+    Replaced,
 }
 
 enum State {
@@ -103,7 +135,7 @@ struct Subscriber {
     state: State,
 }
 
-/// A topic as streams of events.
+/// A topic as streams of events or messages.
 pub struct Feed {
     /// Where the order stands; `None`: the partition is not read far enough to begin.
     positions: Vec<Option<i64>>,
@@ -284,13 +316,14 @@ impl Feed {
             self.bytes -= held - channel.bytes();
             subscriber.state = State::CatchingUp(Box::new(behind));
             self.catching_up.insert(id);
-            self.figures.lagged += 1;
+            self.figures.count_lagged(channel.selection.form);
         }
         let State::CatchingUp(behind) = &mut subscriber.state else {
             return Taken::Nothing;
         };
         let taken = behind.take(topic, &self.positions, &channel.selection, room);
-        self.figures.gaps += behind.take_gaps();
+        let gaps = behind.take_gaps();
+        self.figures.count_gaps(channel.selection.form, gaps);
         if taken == Taken::Nothing
             && let Some(progress) = behind.has_arrived(&self.positions)
         {
@@ -400,7 +433,7 @@ impl Feed {
         let first = view.evicted_below().max(view.log_start_offset());
         if position < first && position < view.next_offset() {
             // Let go of before it was given on: all read for themselves, from Kafka what has to be, and see what is gone.
-            self.figures.lagged += self.scatter();
+            self.scatter(Scattered::Lagged);
             self.positions[partition] = Some(view.next_offset());
             return Advanced::All;
         }
@@ -413,8 +446,7 @@ impl Feed {
             position = record.offset() + 1;
             self.positions[partition] = Some(position);
             if let Some(record) = record.view() {
-                let event = EventRecord::of(&record);
-                self.give(&event, &record.headers);
+                self.give(&record);
             }
         }
         self.positions[partition] = Some(view.next_offset());
@@ -422,24 +454,21 @@ impl Feed {
     }
 
     /// Gives a record to the channels that want it.
-    fn give<'a>(
-        &mut self,
-        event: &EventRecord<'_>,
-        headers: &(impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone),
-    ) {
+    fn give(&mut self, record: &RecordView<'_>) {
+        let event = EventRecord::of(record);
         let share = share(self.channels.len());
-        let keyed = event.key.and_then(|key| self.by_key.get(key));
+        let keyed = record.key.and_then(|key| self.by_key.get(key));
         let candidates = keyed.into_iter().flatten().chain(&self.unkeyed);
-        let (mut text, mut after) = (None, None);
+        let (mut progress, mut after) = (None, None);
         for id in candidates {
             let Some(channel) = self.channels.get_mut(id) else {
                 continue;
             };
-            if channel.followers.is_empty() || !channel.selection.matches(event.key, headers) {
+            if channel.followers.is_empty() || !channel.selection.wants(record) {
                 continue;
             }
-            let text = text.get_or_insert_with(|| progress_text(snapshot(&self.positions)));
-            if channel.push(text, event) >= BLOCK_BYTES.min(share / 2) {
+            let progress = progress.get_or_insert_with(|| encode(snapshot(&self.positions)));
+            if channel.push(progress, &event) >= BLOCK_BYTES.min(share / 2) {
                 let after = after.get_or_insert_with(|| snapshot(&self.positions).collect());
                 seal_one(channel, after, share, &mut self.bytes);
             }
@@ -458,7 +487,7 @@ impl Feed {
 
     /// Another log than before: nothing of it was given, and whoever had something of the old one is told.
     fn handle_replaced(&mut self, partition: usize) {
-        self.scatter();
+        self.scatter(Scattered::Replaced);
         self.positions[partition] = None;
         for subscriber in self.subscribers.values_mut() {
             if let State::CatchingUp(behind) = &mut subscriber.state {
@@ -467,10 +496,9 @@ impl Feed {
         }
     }
 
-    /// All followers read for themselves from where they are; says how many.
-    fn scatter(&mut self) -> u64 {
+    /// All followers read for themselves from where they are.
+    fn scatter(&mut self, why: Scattered) {
         self.has_scattered = true;
-        let mut scattered = 0;
         for (id, subscriber) in &mut self.subscribers {
             let State::Following { next, progress } = &subscriber.state else {
                 continue;
@@ -483,12 +511,13 @@ impl Feed {
                 let held = channel.bytes();
                 channel.leave(*id, *next);
                 self.bytes -= held - channel.bytes();
+                if why == Scattered::Lagged {
+                    self.figures.count_lagged(channel.selection.form);
+                }
             }
             subscriber.state = State::CatchingUp(Box::new(behind));
             self.catching_up.insert(*id);
-            scattered += 1;
         }
-        scattered
     }
 }
 
@@ -509,11 +538,11 @@ fn snapshot(positions: &[Option<i64>]) -> impl Iterator<Item = i64> {
     positions.map(|position| position.unwrap_or(EARLIEST))
 }
 
-/// The text of positions. Nothing before offset 0 is "earliest", which is how Zilla writes a partition of which nothing was given.
-fn progress_text(positions: impl Iterator<Item = i64>) -> String {
+/// Positions as clients are told of them. Nothing before offset 0 is "earliest", which is how Zilla writes a partition of which nothing was given.
+fn encode(positions: impl Iterator<Item = i64>) -> EncodedProgress {
     let positions = (0..).zip(positions);
     let progress: Progress = positions
         .map(|(partition, position)| (partition, if position == 0 { EARLIEST } else { position }))
         .collect();
-    progress.encode()
+    EncodedProgress::from(&progress)
 }

@@ -1,5 +1,6 @@
 //! The machines of exchanges against a clock that the tests turn.
 
+mod calls;
 mod correlated;
 mod reading;
 

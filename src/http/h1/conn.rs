@@ -244,10 +244,15 @@ impl Connection {
     }
 
     /// Answers an exchange. A stream goes on with [`Self::send_data`]. A second answer is ignored, as is one to an
-    /// exchange that is over. Answering before the body's [`Event::End`] means that the rest of it is not wanted.
+    /// exchange that is over. An answer that is whole before the body's [`Event::End`] means that the rest of the body
+    /// is not wanted; beside one that goes on, the body goes on too.
     pub fn respond(&mut self, id: ExchangeId, head: &ResponseHead, body: &Body, now: Instant) {
         if self.answers.is_waiting(id) {
-            self.leave_body(id, now);
+            let goes_on = matches!(body, Body::Stream | Body::Sized(_))
+                && matches!(self.reading, Reading::Body { .. });
+            if !goes_on {
+                self.leave_body(id, now);
+            }
             self.answers.answer(id, head, body);
             if self.answers.is_last_call() && matches!(self.reading, Reading::Head) {
                 self.stop_reading();
@@ -264,6 +269,7 @@ impl Connection {
 
     /// Ends a streaming answer.
     pub fn finish(&mut self, id: ExchangeId, now: Instant) {
+        self.leave_body(id, now);
         self.answers.finish(id);
         self.settle(now);
     }
@@ -278,6 +284,13 @@ impl Connection {
         }
         self.answers.abort(id);
         self.settle(now);
+    }
+
+    /// The body that is coming is not taken for now: its clock begins anew.
+    pub fn hold_body(&mut self, now: Instant) {
+        if let Reading::Body { pace, .. } = &mut self.reading {
+            *pace = Pace::new(now);
+        }
     }
 
     /// How many more bytes of answers should be given now; 0 while the client is slow.
@@ -602,9 +615,14 @@ impl Connection {
     /// Ends an exchange whose body broke off.
     fn fail_body(&mut self, id: ExchangeId, fault: Fault) {
         self.events.push_back(Event::Aborted { id });
+        let is_answered = !self.answers.is_waiting(id);
         self.answers.close_with(id);
         self.stop_reading();
         self.fault = Some(fault);
+        if is_answered {
+            // Its answer is under way, and not whole.
+            return self.answers.abort(id);
+        }
         let (head, body) = fault.into_response();
         self.answers.answer(id, &head, &body);
     }

@@ -610,6 +610,68 @@ fn an_idle_connection_holds_next_to_nothing() {
     assert!(held < 4096, "an idle connection holds {held} bytes");
 }
 
+/// A request whose body is in chunks, the first of which has come, and whose answer has begun.
+fn both_under_way() -> (Connection, ExchangeId) {
+    let now = Instant::ZERO;
+    let mut connection = Connection::new(Rc::new(Limits::default()), Scheme::Http, now);
+    connection.handle_input(
+        b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        now,
+    );
+    let Some(Event::Request { id, .. }) = connection.poll_event() else {
+        panic!("a request")
+    };
+    assert!(matches!(connection.poll_event(), Some(Event::Data { .. })));
+    connection.respond(id, &ResponseHead::new(200), &Body::Stream, now);
+    connection.send_data(id, b"one", now);
+    (connection, id)
+}
+
+#[test]
+fn a_body_goes_on_beside_an_answer_that_goes_on() {
+    let (mut connection, id) = both_under_way();
+    let now = Instant::ZERO;
+    connection.handle_input(b"3\r\ndef\r\n", now);
+    assert!(matches!(connection.poll_event(), Some(Event::Data { bytes, .. }) if bytes == "def"));
+    connection.handle_input(b"0\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n", now);
+    assert!(matches!(connection.poll_event(), Some(Event::End { .. })));
+    assert!(matches!(
+        connection.poll_event(),
+        Some(Event::Request { .. })
+    ));
+    connection.finish(id, now);
+    assert!(connection.output().ends_with(b"3\r\none\r\n0\r\n\r\n"));
+}
+
+#[test]
+fn the_rest_of_a_body_is_dropped_when_its_answer_has_ended() {
+    let (mut connection, id) = both_under_way();
+    let now = Instant::ZERO;
+    connection.finish(id, now);
+    connection.handle_input(
+        b"3\r\ndef\r\n0\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        now,
+    );
+    assert!(matches!(
+        connection.poll_event(),
+        Some(Event::Request { .. })
+    ));
+}
+
+#[test]
+fn a_body_that_breaks_off_breaks_its_answer_off() {
+    let (mut connection, _) = both_under_way();
+    let now = Instant::ZERO;
+    connection.handle_input(b"no chunk\r\n", now);
+    assert!(matches!(
+        connection.poll_event(),
+        Some(Event::Aborted { .. })
+    ));
+    assert!(connection.output().ends_with(b"3\r\none\r\n"));
+    connection.handle_written(usize::MAX, now);
+    assert!(connection.wants_shutdown() || connection.is_closed());
+}
+
 fn requests() -> impl Strategy<Value = Vec<u8>> {
     let body = prop::collection::vec(any::<u8>(), 1..300);
     let known = body.clone().prop_map(|body| {

@@ -87,6 +87,20 @@ pub fn response(head: &ResponseHead, length: Option<u64>, date: &[u8; DATE_LEN])
     response
 }
 
+/// Fields behind an answer; those that a client of HTTP/2 must not be sent are left out.
+pub fn trailers(fields: &Headers) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    for (name, value) in fields.iter() {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+            && is_carried(&name)
+        {
+            trailers.append(name, value);
+        }
+    }
+    trailers
+}
+
 fn is_carried(name: &HeaderName) -> bool {
     let of_the_connection = [CONNECTION, TRANSFER_ENCODING, UPGRADE, TE];
     !of_the_connection.contains(name)

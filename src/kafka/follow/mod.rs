@@ -31,6 +31,8 @@ use poll_lane::PollLane;
 pub enum StartAt {
     /// At the log's first record.
     Earliest,
+    /// At this offset, or at the log's first record if it does not have it.
+    Offset(i64),
     /// At the first record that is not older than `unix_millis`, but no more than `records_max` before the end.
     Recent {
         /// Milliseconds since 1970.

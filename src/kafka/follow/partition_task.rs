@@ -182,6 +182,26 @@ async fn begin<S: Sink>(
 async fn start_offset<S: Sink>(sink: &S, key: &PartitionKey, broker: i32) -> Result<i64, Again> {
     match sink.start_at(key) {
         StartAt::Earliest => list_offset(sink, key, broker, EARLIEST).await,
+        StartAt::Offset(offset) => {
+            let first = list_offset(sink, key, broker, EARLIEST).await?;
+            let end = list_offset(sink, key, broker, LATEST).await?;
+            if offset < first || offset > end {
+                tracing::warn!(
+                    topic = &*key.0,
+                    partition = key.1,
+                    offset,
+                    first,
+                    end,
+                    "the committed offset is not in the log, going on from the first one"
+                );
+            }
+            // Beyond the end: the topic was made anew, and nothing of it has been read.
+            Ok(if offset > end {
+                first
+            } else {
+                offset.max(first)
+            })
+        }
         StartAt::Recent {
             unix_millis,
             records_max,

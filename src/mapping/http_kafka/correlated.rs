@@ -233,12 +233,16 @@ fn hash(key: Option<&[u8]>, headers: &[(Bytes, Bytes)], body: &[u8]) -> String {
     hex
 }
 
-fn id_of(key: &[u8], hash: &str) -> Vec<u8> {
+pub(in crate::mapping) fn id_of(key: &[u8], hash: &str) -> Vec<u8> {
     [key, b"-", hash.as_bytes()].concat()
 }
 
 /// An id whose exchange belongs to this core: no request of ours has to hop for the sake of a name that we choose ourselves. Counts a random UUID's last group up.
-fn own_id(key: &[u8], hash: &str, is_own: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
+pub(in crate::mapping) fn own_id(
+    key: &[u8],
+    hash: &str,
+    is_own: &dyn Fn(&[u8]) -> bool,
+) -> Vec<u8> {
     let id = id_of(key, hash);
     let last = key.len().saturating_sub(12);
     let group = std::str::from_utf8(&key[last..])

@@ -13,7 +13,7 @@ use super::progress::Progress;
 use super::request::{Request, RequestScope};
 use crate::config::SseServer;
 use crate::error::RequestError;
-use crate::exchange::feed::Selection;
+use crate::exchange::feed::{Form, Selection};
 use crate::http::ResponseHead;
 use crate::route::{Params, Template};
 use event::EventForm;
@@ -41,10 +41,12 @@ pub struct EventsRequest {
 impl EventsRequest {
     /// How the answer begins.
     pub fn head(&self) -> ResponseHead {
-        let content_type = if self.selection.form.has_timestamp {
-            "text/event-stream;ext=timestamp"
-        } else {
-            "text/event-stream"
+        let content_type = match self.selection.form {
+            Form::Event(EventForm {
+                has_timestamp: true,
+                ..
+            }) => "text/event-stream;ext=timestamp",
+            Form::Event(_) | Form::Message(_) => "text/event-stream",
         };
         ResponseHead::new(200)
             .with("content-type", content_type)
@@ -91,10 +93,10 @@ pub(super) fn resolve(
         .iter()
         .map(|filter| fill_in_filter(filter, &render))
         .collect::<Result<_, _>>()?;
-    let form = EventForm {
+    let form = Form::Event(EventForm {
         id: route.event_id,
         has_timestamp: wants_timestamp(request),
-    };
+    });
     Ok(EventsRequest {
         route: route.number,
         cluster: route.cluster,

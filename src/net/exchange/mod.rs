@@ -6,13 +6,18 @@
 //! | a topic's events | [`Events`] |
 //! | a file | [`FileExchange`] |
 //! | the request itself | [`Echo`] |
+//! | a call of gRPC | [`GrpcExchange`] |
+//! | another server | [`Proxy`] |
 //!
 //! Rule: an exchange never writes; it says what its connection is to write, and is polled again when there is room.
 
 mod echo;
 mod events;
 mod file;
+mod following;
+pub(super) mod grpc;
 mod kafka;
+mod proxy;
 
 use std::rc::Rc;
 use std::task::Context;
@@ -22,14 +27,16 @@ use bytes::Bytes;
 use super::service::Service;
 use crate::clock::Instant;
 use crate::error::RequestError;
-use crate::http::{RequestHead, ResponseHead};
+use crate::http::{Headers, RequestHead, ResponseHead};
 use crate::mapping::Resolved;
 use crate::mapping::http_kafka::fetch::Answer;
 use crate::runtime::notify::Notify;
 use echo::Echo;
 use events::Events;
 use file::FileExchange;
+use grpc::GrpcExchange;
 use kafka::KafkaExchange;
+use proxy::Proxy;
 
 /// What earlier requests of a connection are still at. Reads wait for writes and writes for reads, so that a pipeline means what it would mean request by request;
 /// reads do not wait for reads, nor writes for writes. Requests with a reply wait for all writes, and all wait for them: the shards that store them keep no order.
@@ -59,6 +66,8 @@ pub(super) enum Step {
     Data(Bytes),
     /// The last piece; the exchange is over.
     Finish(Bytes),
+    /// The end of an answer in pieces, with fields behind it (RFC 9110 6.5), left out where the version or the client has no place for them; the exchange is over.
+    Trailers(Headers),
     /// Cut the answer short, visibly; the exchange is over.
     Abort,
 }
@@ -93,6 +102,10 @@ pub(super) enum Exchange {
     File(Box<FileExchange>),
     /// The request itself does.
     Echo(Box<Echo>),
+    /// A call does, as its callee says.
+    Grpc(Box<GrpcExchange>),
+    /// Another server does.
+    Proxy(Box<Proxy>),
 }
 
 impl Exchange {
@@ -103,6 +116,8 @@ impl Exchange {
             Resolved::Events(request) => Self::Events(Box::new(Events::new(*request, now))),
             Resolved::File(request) => Self::File(Box::new(FileExchange::new(*request))),
             Resolved::Echo(head) => Self::Echo(Box::new(Echo::new(&head))),
+            Resolved::Grpc(call) => Self::Grpc(Box::new(GrpcExchange::new(*call, now))),
+            Resolved::Proxy(request) => Self::Proxy(Box::new(Proxy::new(*request))),
         }
     }
 
@@ -120,6 +135,49 @@ impl Exchange {
             Self::Events(events) => events.may_have_more(),
             Self::File(file) => file.may_have_more(),
             Self::Echo(_) => false,
+            Self::Grpc(call) => call.may_have_more(),
+            Self::Proxy(proxy) => proxy.may_have_more(),
+        }
+    }
+
+    /// Whether it takes the body piece by piece while it answers. Others get it whole.
+    pub(super) const fn is_duplex(&self) -> bool {
+        matches!(self, Self::Grpc(_) | Self::Proxy(_))
+    }
+
+    /// Whether its messages have a bound of their own, in place of the body's.
+    pub(super) const fn is_call(&self) -> bool {
+        matches!(self, Self::Grpc(_))
+    }
+
+    /// Whether more of the body is to be read now.
+    pub(super) fn wants_data(&self) -> bool {
+        match self {
+            Self::Grpc(call) => call.wants_data(),
+            Self::Proxy(proxy) => proxy.wants_data(),
+            Self::Kafka(_) | Self::Events(_) | Self::File(_) | Self::Echo(_) => true,
+        }
+    }
+
+    /// The body that it takes piece by piece is over.
+    pub(super) fn handle_end(&mut self) {
+        match self {
+            Self::Grpc(call) => call.handle_end(),
+            Self::Proxy(proxy) => proxy.handle_end(),
+            Self::Kafka(_) | Self::Events(_) | Self::File(_) | Self::Echo(_) => {}
+        }
+    }
+
+    /// Ends with a status of its own, now that what let it in has ended; false if it has no such thing.
+    pub(super) fn expire(&mut self, error: &RequestError) -> bool {
+        match self {
+            Self::Grpc(call) => {
+                call.expire(error);
+                true
+            }
+            Self::Kafka(_) | Self::Events(_) | Self::File(_) | Self::Echo(_) | Self::Proxy(_) => {
+                false
+            }
         }
     }
 
@@ -128,6 +186,8 @@ impl Exchange {
         match self {
             Self::Kafka(exchange) => exchange.is_waiting(),
             Self::Events(_) => true,
+            Self::Grpc(call) => call.is_waiting(),
+            Self::Proxy(proxy) => proxy.is_endless(),
             Self::File(_) | Self::Echo(_) => false,
         }
     }
@@ -144,6 +204,14 @@ impl Exchange {
         match self {
             Self::Kafka(exchange) => exchange.handle_data(bytes, service),
             Self::Echo(echo) => echo.handle_data(bytes, service),
+            Self::Grpc(call) => {
+                call.handle_data(bytes, service);
+                true
+            }
+            Self::Proxy(proxy) => {
+                proxy.handle_data(bytes);
+                true
+            }
             // The body of a read means nothing.
             Self::Events(_) | Self::File(_) => true,
         }
@@ -155,6 +223,7 @@ impl Exchange {
             Self::Kafka(exchange) => exchange.take_body(),
             Self::Echo(echo) => Some((echo.take_body(), None)),
             Self::Events(_) | Self::File(_) => Some((Bytes::new(), None)),
+            Self::Grpc(_) | Self::Proxy(_) => None,
         }
     }
 
@@ -171,6 +240,13 @@ impl Exchange {
             Self::Kafka(exchange) => exchange.handle_body(body, service, now),
             Self::Echo(echo) => echo.handle_body(body),
             Self::Events(_) | Self::File(_) => {}
+            Self::Grpc(_) | Self::Proxy(_) => {
+                if !body.is_empty() {
+                    // One piece of what an HTTP/1.1 client sent with its head: there is room, or the next one is refused.
+                    let _ = self.handle_data(&body, service);
+                }
+                self.handle_end();
+            }
         }
     }
 
@@ -179,7 +255,8 @@ impl Exchange {
         match self {
             Self::Kafka(exchange) => exchange.handle_drain(now, until),
             Self::Events(events) => events.handle_drain(),
-            Self::File(_) | Self::Echo(_) => {}
+            Self::Grpc(call) => call.handle_drain(until),
+            Self::File(_) | Self::Echo(_) | Self::Proxy(_) => {}
         }
     }
 
@@ -200,17 +277,21 @@ impl Exchange {
         match self {
             Self::Kafka(exchange) => exchange.poll_timeout(),
             Self::Events(events) => Some(events.poll_timeout()),
+            Self::Grpc(call) => call.poll_timeout(),
+            Self::Proxy(proxy) => proxy.poll_timeout(),
             Self::File(_) | Self::Echo(_) => None,
         }
     }
 
     /// Goes as far as it can.
-    pub(super) fn poll(&mut self, turn: Turn<'_, '_>) -> Step {
+    pub(super) fn poll(&mut self, mut turn: Turn<'_, '_>) -> Step {
         match self {
             Self::Kafka(exchange) => exchange.poll(turn),
-            Self::Events(events) => events.poll(turn),
+            Self::Events(events) => events.poll(&mut turn),
             Self::File(file) => file.poll(turn.context, turn.room),
             Self::Echo(echo) => echo.poll(),
+            Self::Grpc(call) => call.poll(turn),
+            Self::Proxy(proxy) => proxy.poll(&mut turn),
         }
     }
 }

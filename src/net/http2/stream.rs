@@ -14,10 +14,10 @@ use super::Opened;
 use crate::clock::Instant;
 use crate::error::RequestError;
 use crate::http::h2::head;
-use crate::http::{Body, Method, Problem, RequestBody, ResponseHead};
+use crate::http::{Body, Headers, Method, Problem, RequestBody, ResponseHead};
 use crate::mapping::http_kafka::fetch::Answer;
 use crate::net::TURNS_MAX;
-use crate::net::door::{EXPIRED, Pass, problem};
+use crate::net::door::{EXPIRED, Pass};
 use crate::net::exchange::{Before, Exchange, Step, Turn};
 use crate::net::lease::Due;
 use crate::observe::RequestMeter;
@@ -77,6 +77,8 @@ async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, o
         meter: Some(meter),
         out: None,
         is_last: false,
+        trailers: None,
+        is_held: false,
         deadline: service.deadlines.deadline(),
         heard_at: now,
         taken_at: now,
@@ -110,6 +112,10 @@ struct Shell {
     out: Option<Bytes>,
     /// `out` is the end.
     is_last: bool,
+    /// What comes behind the last piece.
+    trailers: Option<Headers>,
+    /// The exchange wanted no more of the body when that was last looked at.
+    is_held: bool,
     deadline: Deadline,
     /// When a byte of the body last came.
     heard_at: Instant,
@@ -165,7 +171,11 @@ impl Shell {
             if has_more && self.out.is_none() && self.exchange.is_some() {
                 continue;
             }
-            if self.exchange.is_none() && self.out.is_none() && !self.lingers(now) {
+            if self.is_held && self.wants_data() {
+                continue;
+            }
+            let is_written = self.out.is_none() && self.trailers.is_none();
+            if self.exchange.is_none() && is_written && !self.lingers(now) {
                 return Poll::Ready(());
             }
             if self.opened.notify.poll_notified(context).is_ready() {
@@ -202,6 +212,7 @@ impl Shell {
                 exchange.challenge();
                 Life::Goes
             }
+            Due::Over if exchange.expire(&EXPIRED) => Life::Goes,
             Due::Over if has_begun => {
                 self.reset(Reason::NO_ERROR);
                 Life::Over
@@ -222,7 +233,16 @@ impl Shell {
     }
 
     fn poll_body(&mut self, context: &mut Context<'_>, now: Instant) {
-        while let Some(body) = &mut self.receiving {
+        loop {
+            let was_held = self.is_held;
+            self.is_held = !self.wants_data();
+            if was_held && !self.is_held {
+                // The client could not send meanwhile.
+                self.heard_at = now;
+            }
+            let Some(body) = self.receiving.as_mut().filter(|_| !self.is_held) else {
+                return;
+            };
             let Poll::Ready(data) = body.poll_data(context) else {
                 return;
             };
@@ -245,6 +265,16 @@ impl Shell {
         }
     }
 
+    /// Whether it is a call, whose body may be silent for as long as the two like.
+    fn is_call(&self) -> bool {
+        self.exchange.as_ref().is_some_and(Exchange::is_call)
+    }
+
+    /// Whether more of the body is to be read now.
+    fn wants_data(&self) -> bool {
+        self.exchange.as_ref().is_none_or(Exchange::wants_data)
+    }
+
     fn handle_data(&mut self, bytes: &Bytes, now: Instant) {
         let shared = self.opened.shared.clone();
         if let Some(meter) = &mut self.meter {
@@ -254,9 +284,14 @@ impl Shell {
         let Some(exchange) = &mut self.exchange else {
             return;
         };
-        if self.sending.is_some() {
+        let is_too_large = self.received > shared.limits.body_bytes_max as u64;
+        if self.sending.is_some() && !exchange.is_duplex() {
             // The answer has begun without it.
-        } else if self.received > shared.limits.body_bytes_max as u64 {
+        } else if is_too_large && !exchange.is_call() {
+            if self.sending.is_some() {
+                self.exchange = None;
+                return self.reset(Reason::CANCEL);
+            }
             let problem = Problem::new(413)
                 .detail("the request's body is larger than this gateway takes")
                 .number("body_bytes_max", shared.limits.body_bytes_max as u64);
@@ -312,6 +347,10 @@ impl Shell {
                 self.is_last = true;
                 self.put(bytes, now);
             }
+            Step::Trailers(trailers) => {
+                self.exchange = None;
+                self.trailers = Some(trailers);
+            }
             Step::Abort => {
                 self.exchange = None;
                 self.out = None;
@@ -330,12 +369,16 @@ impl Shell {
     }
 
     fn fail(&mut self, error: &RequestError, now: Instant) {
-        self.refuse(problem(error), now);
+        self.refuse(self.pass.refusal(error), now);
     }
 
     /// Answers, and ends the exchange.
     fn refuse(&mut self, answer: Answer, now: Instant) {
         self.exchange = None;
+        if self.sending.is_some() {
+            self.out = None;
+            return self.reset(Reason::CANCEL);
+        }
         self.respond(answer, now);
     }
 
@@ -347,8 +390,8 @@ impl Shell {
                 (bytes, Some(length))
             }
             Body::Empty | Body::Stream | Body::Sized(_) => {
-                // RFC 9110 8.6: a 204 or 304 says nothing of a length.
-                let has_length = !matches!(head.status, 204 | 304);
+                // RFC 9110 8.6: a 204 or 304 says nothing of a length; an answer to a call that is nothing but its status has no body to speak of, either.
+                let has_length = !matches!(head.status, 204 | 304) && !self.pass.speaks_grpc();
                 (Bytes::new(), has_length.then_some(0))
             }
         };
@@ -381,7 +424,10 @@ impl Shell {
 
     /// Passes on what the client's flow control lets through.
     fn poll_send(&mut self, context: &mut Context<'_>, now: Instant) -> Life {
-        let (Some(out), Some(sending)) = (&mut self.out, &mut self.sending) else {
+        let Some(out) = &mut self.out else {
+            return self.send_trailers(now);
+        };
+        let Some(sending) = &mut self.sending else {
             return Life::Goes;
         };
         if self.is_last && out.is_empty() {
@@ -408,6 +454,20 @@ impl Shell {
             }
         }
         self.out = None;
+        self.send_trailers(now)
+    }
+
+    /// Ends the answer with what comes behind its last piece.
+    fn send_trailers(&mut self, now: Instant) -> Life {
+        let (Some(trailers), Some(sending)) = (&self.trailers, &mut self.sending) else {
+            return Life::Goes;
+        };
+        let trailers = head::trailers(trailers);
+        self.trailers = None;
+        if sending.send_trailers(trailers).is_err() {
+            return Life::Over;
+        }
+        self.finish(now);
         Life::Goes
     }
 
@@ -455,7 +515,8 @@ impl Shell {
             .as_ref()
             .map(|_| self.taken_at + limits.write_timeout);
         // An answer that has begun does not need the body.
-        let receiving = self.receiving.as_ref().filter(|_| self.sending.is_none());
+        let waits = self.sending.is_none() && !self.is_held && !self.is_call();
+        let receiving = self.receiving.as_ref().filter(|_| waits);
         let body = receiving.map(|_| self.heard_at + limits.body_timeout);
         let lingers = self.answered_at.map(|at| at + LINGER);
         let times = [exchange, stalls, body, lingers];
@@ -473,7 +534,8 @@ impl Shell {
             self.reset(Reason::CANCEL);
             return Life::Over;
         }
-        let waits_for_body = self.receiving.is_some() && self.sending.is_none();
+        let waits = self.sending.is_none() && !self.is_held && !self.is_call();
+        let waits_for_body = self.receiving.is_some() && waits;
         if waits_for_body && self.heard_at + limits.body_timeout <= now {
             self.receiving = None;
             let problem = Problem::new(408).detail("the request's body did not come in time");

@@ -48,6 +48,10 @@ pub enum Metric {
     TlsHandshakesFailed,
     AuthorizationsFailed,
     Floods,
+    GrpcCalls,
+    RemoteCalls,
+    RemoteCallsOpen,
+    RemoteRetries,
     Waiters,
     Exchanges,
     RepliesKnown,
@@ -110,6 +114,9 @@ impl Metric {
             | Self::TlsHandshakesFailed
             | Self::AuthorizationsFailed
             | Self::Floods
+            | Self::GrpcCalls
+            | Self::RemoteCalls
+            | Self::RemoteRetries
             | Self::LinesDropped => FamilyKind::Counter,
             Self::RequestDuration | Self::ProduceAck | Self::BatchRecords | Self::BatchBytes => {
                 FamilyKind::Histogram
@@ -122,6 +129,7 @@ impl Metric {
             | Self::CacheBytes
             | Self::CacheLimitBytes
             | Self::SseStreams
+            | Self::RemoteCallsOpen
             | Self::Waiters
             | Self::Exchanges
             | Self::RepliesKnown
@@ -145,6 +153,7 @@ impl Metric {
     }
 
     /// Name and help.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     const fn own(self) -> (&'static str, &'static str) {
         match self {
             Self::Info => (
@@ -224,6 +233,22 @@ impl Metric {
             Self::Floods => (
                 "sluice_http2_floods_total",
                 "HTTP/2 connections closed because they sent frames that do nothing, or took requests back, without end",
+            ),
+            Self::GrpcCalls => (
+                "sluice_grpc_calls_total",
+                "Calls of gRPC that were answered, by status",
+            ),
+            Self::RemoteCalls => (
+                "sluice_remote_calls_total",
+                "Calls found in request topics that were closed, by status",
+            ),
+            Self::RemoteCallsOpen => (
+                "sluice_remote_calls_open",
+                "Calls found in request topics that are open",
+            ),
+            Self::RemoteRetries => (
+                "sluice_remote_retries_total",
+                "Runs of calls found in request topics that came to nothing and were begun anew",
             ),
             Self::Waiters => (
                 "sluice_waiters",

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::access::Answered;
 use crate::config::ZillaMetric;
+use crate::grpc::status::Code;
 use crate::http::Method;
 use family::{Metric, SIZE_MAX, TIME_US_MAX};
 use figures::{Counter, Gauge, LazyDistribution, Powers};
@@ -59,6 +60,14 @@ pub struct Metrics {
     pub authorizations_failed: Counter,
     /// HTTP/2 connections closed for a flood.
     pub floods: Counter,
+    /// Calls of gRPC that were answered.
+    pub grpc_calls: Codes,
+    /// Calls found in request topics that were closed.
+    pub remote_calls: Codes,
+    /// Those that are open.
+    pub remote_calls_open: Gauge,
+    /// Runs of them that came to nothing and were begun anew.
+    pub remote_retries: Counter,
     listeners: Box<[Streams]>,
     servers: Box<[Server]>,
     /// For each http server: each route, then none.
@@ -68,6 +77,28 @@ pub struct Metrics {
     produce_ack: LazyDistribution,
     batch_records: LazyDistribution,
     batch_bytes: LazyDistribution,
+}
+
+/// A counter for each status of gRPC.
+#[derive(Debug, Default)]
+pub struct Codes([Counter; 17]);
+
+impl Codes {
+    /// One more ended with this status.
+    pub fn increment(&self, code: Code) {
+        // Numbers from elsewhere are UNKNOWN before they get here.
+        if let Some(counter) = self.0.get(usize::from(code.0)) {
+            counter.increment();
+        }
+    }
+
+    fn add_to(&self, out: &mut Snapshot, metric: Metric) {
+        for (code, counter) in (0..).zip(&self.0) {
+            if counter.value() > 0 {
+                out.number(metric, Series::Code(Code(code)), counter.value());
+            }
+        }
+    }
 }
 
 /// How often a method was answered with a status.
@@ -123,6 +154,10 @@ impl Metrics {
             tls_handshakes_failed: Counter::default(),
             authorizations_failed: Counter::default(),
             floods: Counter::default(),
+            grpc_calls: Codes::default(),
+            remote_calls: Codes::default(),
+            remote_calls_open: Gauge::default(),
+            remote_retries: Counter::default(),
             listeners: names.listeners.iter().map(|_| Streams::default()).collect(),
             servers: names.servers.iter().map(|_| Server::default()).collect(),
             routes: (0..slots).map(|_| RefCell::default()).collect(),
@@ -251,6 +286,8 @@ impl Metrics {
                 self.authorizations_failed.value(),
             ),
             (Metric::Floods, self.floods.value()),
+            (Metric::RemoteCallsOpen, self.remote_calls_open.value()),
+            (Metric::RemoteRetries, self.remote_retries.value()),
         ] {
             out.number(metric, Series::Process, value);
         }
@@ -263,6 +300,8 @@ impl Metrics {
                 out.add(metric, Series::Process, Value::Distribution(values));
             }
         }
+        self.grpc_calls.add_to(&mut out, Metric::GrpcCalls);
+        self.remote_calls.add_to(&mut out, Metric::RemoteCalls);
         for (number, streams) in self.listeners.iter().enumerate() {
             streams.add_to(&mut out, &Series::Listener(number));
         }

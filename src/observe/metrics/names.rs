@@ -1,8 +1,11 @@
 //! What the numbers of the plan are called: the labels of metrics, the names in events and access lines.
 
+use std::fmt;
+
 use super::snapshot::Series;
-use crate::config::{Cluster, GuardKind, HttpKafka, MetricSet, Plan, SseKafka, ZillaMetric};
-use crate::route::PathTemplate;
+use crate::config::{
+    Cluster, GrpcKafka, GuardKind, HttpKafka, MetricSet, Plan, SseKafka, ZillaMetric,
+};
 
 /// What a request has as its route when none took it.
 pub const NO_ROUTE: &str = "none";
@@ -37,7 +40,7 @@ impl Binding {
 pub struct Route {
     /// The name of its mapping.
     pub mapping: String,
-    /// The paths that it takes, `*` for all.
+    /// The paths, or methods of gRPC, that it takes, `*` for all.
     pub paths: String,
 }
 
@@ -112,6 +115,9 @@ impl Names {
         for mapping in plan.sse_kafka() {
             names.add_sse_routes(mapping);
         }
+        for mapping in plan.grpc_kafka() {
+            names.add_grpc_routes(mapping);
+        }
         for cluster in &plan.clusters {
             names.add_cluster(cluster);
         }
@@ -132,11 +138,18 @@ impl Names {
         }
     }
 
-    fn add_route<'p>(
+    fn add_grpc_routes(&mut self, mapping: &GrpcKafka) {
+        for route in &mapping.routes {
+            let methods = route.when.iter().map(|when| when.method.as_ref());
+            self.add_route(route.number, &mapping.name, methods);
+        }
+    }
+
+    fn add_route<'p, P: fmt::Display + 'p>(
         &mut self,
         number: usize,
         mapping: &str,
-        when: impl Iterator<Item = Option<&'p PathTemplate>>,
+        when: impl Iterator<Item = Option<&'p P>>,
     ) {
         put(&mut self.routes, number, || {
             let mut paths: Vec<String> = Vec::new();
@@ -172,6 +185,7 @@ impl Names {
             | Series::Core(_)
             | Series::Route { .. }
             | Series::Request { .. }
+            | Series::Code(_)
             | Series::Topic { .. } => None,
         };
         binding.is_some_and(|binding| binding.metrics.contains(metric))
@@ -209,6 +223,7 @@ impl Names {
                 labels.push(("status".to_owned(), status));
                 labels
             }
+            Series::Code(code) => vec![label("status", code.name())],
             Series::Topic { cluster, topic } => {
                 let mut labels = binding_labels(self.clusters.get(*cluster));
                 labels.push(label("topic", topic));

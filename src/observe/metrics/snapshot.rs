@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::family::Metric;
 use super::figures::{Distribution, Powers};
+use crate::grpc::status::Code;
 use crate::http::Method;
 
 /// Whose value it is within a family. Numbers are places in the plan.
@@ -37,6 +38,8 @@ pub enum Series {
         /// The status; 0: the client was gone before its answer was whole.
         status: u16,
     },
+    /// Of calls that ended with a status of gRPC.
+    Code(Code),
     /// A topic's.
     Topic {
         /// The cluster.

@@ -23,7 +23,7 @@ fn sorted(seen: &str) -> Vec<&str> {
 fn resume_everywhere(form: EventForm, policy: Policy, read: usize) {
     let kafka = three_partitions();
     for mut selection in [all(), only(&[("", "x")]), only(&[("a", ""), ("b", "y")])] {
-        selection.form = form;
+        selection.form = Form::Event(form);
         let mut first = Gateway::reading(policy, &kafka);
         let reader = first.subscribe(&selection, None);
         let text = first.drain(&kafka, reader);

@@ -23,10 +23,10 @@ fn both_forms_of_ids_are_the_same_bytes_in_history_and_live() {
     let mut kafka = Kafka::new(2);
     let mut gateway = Gateway::reading(DELETE, &kafka);
     let keyed = Selection {
-        form: EventForm {
+        form: Form::Event(EventForm {
             id: EventIdForm::KeyAndEtag,
             has_timestamp: false,
-        },
+        }),
         ..all()
     };
     let live = [&all(), &keyed].map(|selection| gateway.subscribe(selection, None));

@@ -7,6 +7,7 @@ mod catching_up;
 mod following;
 mod gaps;
 mod memory;
+mod messages;
 mod model;
 
 use std::sync::LazyLock;
@@ -88,7 +89,9 @@ impl Kafka {
         let mut events = Vec::new();
         for number in from..until {
             let (key, value, tag) = log.records[number];
-            if wants(selection, (key, value, tag)) {
+            if wants(selection, (key, value, tag))
+                && selection.form.can_hold((value != "-").then_some(b""))
+            {
                 events.push(ColdEvent {
                     offset: offset(number),
                     timestamp_ms: 0,
@@ -258,13 +261,18 @@ impl Gateway {
 
     /// The same in small pieces.
     fn drain_by(&mut self, kafka: &Kafka, id: SubscriberId, room: usize) -> String {
-        let mut text = String::new();
+        String::from_utf8(self.drain_bytes(kafka, id, room)).unwrap()
+    }
+
+    /// The same of whatever form.
+    fn drain_bytes(&mut self, kafka: &Kafka, id: SubscriberId, room: usize) -> Vec<u8> {
+        let mut given = Vec::new();
         let mut taken = self.take(id, room);
         for _ in 0..100_000 {
             let next = match taken {
-                Taken::Nothing => return text,
+                Taken::Nothing => return given,
                 Taken::Events { bytes, .. } => {
-                    text += std::str::from_utf8(&bytes).unwrap();
+                    given.extend_from_slice(&bytes);
                     None
                 }
                 Taken::LookOn => None,
@@ -276,7 +284,7 @@ impl Gateway {
                     let selection = self.feed.selection(id).unwrap().clone();
                     match kafka.read(range, &selection, room) {
                         Some(piece) => Some(self.feed.handle_cold(id, &piece)),
-                        None => return text,
+                        None => return given,
                     }
                 }
             };
@@ -303,7 +311,7 @@ impl Gateway {
 
 /// The id of who has so much of each partition.
 fn id_at(offsets: &[i64]) -> String {
-    progress_text(offsets.iter().copied())
+    encode(offsets.iter().copied()).text().to_owned()
 }
 
 /// Events and comments, in order.
