@@ -301,8 +301,12 @@ fn every_configuration_that_is_shipped_loads_without_a_warning() {
         .collect();
     assert!(!shipped.is_empty());
     for file in shipped {
-        let env =
-            |name: &str| (name == "KAFKA_BOOTSTRAP_SERVER").then(|| "localhost:9092".to_owned());
+        let env = |name: &str| match name {
+            "KAFKA_BOOTSTRAP_SERVER" => Some("localhost:9092".to_owned()),
+            "ECHO_SERVER_HOST" | "UPSTREAM_HOST" => Some("localhost".to_owned()),
+            "ECHO_SERVER_PORT" | "UPSTREAM_PORT" => Some("50051".to_owned()),
+            _ => None,
+        };
         let surroundings = sluice::config::Surroundings {
             env: &env,
             directory: Path::new("config"),

@@ -1,7 +1,8 @@
 //! End to end, as a black box: the gateway as a process, real sockets, and a broker; the cases are written from the
 //! specification. Most run twice, on the embedded broker (`embedded::…`) and on Apache Kafka (`kafka::…`, ignored where
-//! nobody asks for them: `tools/kafka.sh` needs a JVM). `SLUICE_BIN` names another binary than the one cargo built,
-//! `SLUICE_TEST_KAFKA` a Kafka that runs already.
+//! nobody asks for them: `tools/kafka.sh` needs a JVM), and so do those that need clients and servers of gRPC in other
+//! languages (`foreign::…`, ignored likewise: `tools/grpc/install.sh` needs network and Go). `SLUICE_BIN` names another
+//! binary than the one cargo built, `SLUICE_TEST_KAFKA` a Kafka that runs already.
 
 #![expect(
     clippy::disallowed_methods,
@@ -209,6 +210,14 @@ on_both_brokers! {
             floods_end_their_connection_alone,
             a_connection_has_so_many_streams_and_no_more,
             the_preface_decides;
+        grpc_kafka:
+            a_call_without_a_reply_is_answered_when_it_is_stored,
+            a_call_is_its_messages_and_a_null,
+            a_correlation_id_is_zilla_s,
+            nobody_s_reply_is_a_deadline_and_a_null,
+            calls_go_through_kafka_and_back;
+        grpc_fetch:
+            records_are_messages_that_say_where_to_go_on;
     }
     own: {
         outage:
@@ -224,10 +233,88 @@ on_both_brokers! {
     }
 }
 
+/// Makes tests of cases that need the programs of `tools/grpc`, which are not there unless somebody has asked for them.
+macro_rules! with_programs {
+    (both: { $($module:ident: $($case:ident),+;)+ } none: { $($own_module:ident: $($own_case:ident),+;)+ }) => {
+        mod foreign {
+            mod embedded {
+                use crate::cases;
+                use crate::harness::{Env, broker::Broker};
+                $($(
+                    #[test]
+                    #[ignore = "needs grpcio and grpc-go: tools/grpc/install.sh"]
+                    fn $case() {
+                        cases::$module::$case(&Env::new(Broker::embedded()));
+                    }
+                )+)+
+            }
+            mod kafka {
+                use crate::cases;
+                use crate::harness::{Env, broker::Broker};
+                $($(
+                    #[test]
+                    #[ignore = "needs Apache Kafka, grpcio and grpc-go: tools/kafka.sh, tools/grpc/install.sh"]
+                    fn $case() {
+                        cases::$module::$case(&Env::new(Broker::shared_kafka()));
+                    }
+                )+)+
+            }
+            mod alone {
+                use crate::cases;
+                $($(
+                    #[test]
+                    #[ignore = "needs grpcio and grpc-go: tools/grpc/install.sh"]
+                    fn $own_case() {
+                        cases::$own_module::$own_case();
+                    }
+                )+)+
+            }
+        }
+    };
+}
+
+with_programs! {
+    both: {
+        grpc_foreign:
+            every_kind_of_call_makes_the_loop,
+            a_stream_of_answers_comes_as_it_is_given,
+            two_hundred_calls_at_once_get_their_own_answers,
+            forty_client_streams_at_once_get_their_own_answers,
+            a_failure_comes_back_with_all_that_it_says,
+            metadata_makes_the_loop,
+            compressed_calls_make_the_loop,
+            what_does_not_exist_is_unimplemented,
+            a_service_that_is_down_is_a_deadline_and_later_calls_are_answered,
+            a_service_that_comes_late_is_called_again,
+            a_repeat_gets_the_same_answer_and_is_served_once,
+            repeats_at_once_are_served_once,
+            who_leaves_is_said_to_have_left,
+            a_gateway_that_ends_finishes_the_calls_that_it_has;
+        grpc_fetch:
+            three_hundred_records_are_taken_in_pieces,
+            a_browser_reads_the_records;
+        grpc_crash:
+            a_killed_gateway_leaves_no_call_without_an_end,
+            two_gateways_share_the_calls_and_one_takes_over,
+            calls_outlive_that_their_partition_changes_hands;
+    }
+    none: {
+        grpc_proxy:
+            calls_of_every_kind_are_passed_on,
+            calls_are_passed_on_over_tls,
+            clients_come_over_tls,
+            deadlines_and_ends_are_passed_on,
+            a_service_that_is_not_there_is_unavailable,
+            browsers_are_passed_on,
+            grpcurl_finds_out_what_there_is;
+    }
+}
+
 /// What only one kind of broker can do, and what needs none.
 mod only {
     use crate::cases::{
-        cli, cross_origin, durability, files, foreign, http2, observe, quickstart, resume, secured,
+        cli, cross_origin, durability, files, foreign, grpc, grpc_web, http_proxy, http2, observe,
+        quickstart, resume, secured,
     };
     use crate::harness::{Env, broker::Broker};
 
@@ -382,5 +469,100 @@ mod only {
     #[test]
     fn a_missing_file_is_named() {
         cli::missing_file();
+    }
+
+    #[test]
+    fn calls_of_every_kind_are_answered() {
+        grpc::calls_of_every_kind_are_answered();
+    }
+
+    #[test]
+    fn a_message_may_be_cut_anywhere() {
+        grpc::a_message_may_be_cut_anywhere();
+    }
+
+    #[test]
+    fn messages_may_be_compressed() {
+        grpc::messages_may_be_compressed();
+    }
+
+    #[test]
+    fn a_message_has_a_size_at_most() {
+        grpc::a_message_has_a_size_at_most();
+    }
+
+    #[test]
+    fn what_is_no_call_is_refused() {
+        grpc::what_is_no_call_is_refused();
+    }
+
+    #[test]
+    fn a_deadline_is_kept() {
+        grpc::a_deadline_is_kept();
+    }
+
+    #[test]
+    fn its_health_can_be_asked_for() {
+        grpc::its_health_can_be_asked_for();
+    }
+
+    #[test]
+    fn a_client_that_resets_disturbs_nobody() {
+        grpc::a_client_that_resets_disturbs_nobody();
+    }
+
+    #[test]
+    fn browsers_call_over_http_1_1() {
+        grpc_web::browsers_call_over_http_1_1();
+    }
+
+    #[test]
+    fn browsers_call_in_text() {
+        grpc_web::browsers_call_in_text();
+    }
+
+    #[test]
+    fn a_text_may_come_cut_at_every_byte() {
+        grpc_web::a_text_may_come_cut_at_every_byte();
+    }
+
+    #[test]
+    fn a_web_stream_is_answered_message_by_message() {
+        grpc_web::a_web_stream_is_answered_message_by_message();
+    }
+
+    #[test]
+    fn requests_and_answers_go_on_as_they_came() {
+        http_proxy::requests_and_answers_go_on_as_they_came();
+    }
+
+    #[test]
+    fn what_is_about_a_connection_goes_no_further() {
+        http_proxy::what_is_about_a_connection_goes_no_further();
+    }
+
+    #[test]
+    fn bodies_go_on_as_they_come() {
+        http_proxy::bodies_go_on_as_they_come();
+    }
+
+    #[test]
+    fn connections_are_used_again() {
+        http_proxy::connections_are_used_again();
+    }
+
+    #[test]
+    fn what_the_server_does_not_answer_is_told() {
+        http_proxy::what_the_server_does_not_answer_is_told();
+    }
+
+    #[test]
+    fn only_what_may_be_repeated_is_repeated() {
+        http_proxy::only_what_may_be_repeated_is_repeated();
+    }
+
+    #[test]
+    fn the_server_may_speak_http_2() {
+        http_proxy::the_server_may_speak_http_2();
     }
 }

@@ -7,14 +7,18 @@ use crate::harness::tool::{Finished, run};
 use std::fs;
 use std::path::Path;
 
-const SERVER: (&str, &str) = ("KAFKA_BOOTSTRAP_SERVER", "localhost:9092");
+/// What the shipped files ask the environment for.
+const VARIABLES: [(&str, &str); 5] = [
+    ("KAFKA_BOOTSTRAP_SERVER", "localhost:9092"),
+    ("ECHO_SERVER_HOST", "localhost"),
+    ("ECHO_SERVER_PORT", "50051"),
+    ("UPSTREAM_HOST", "localhost"),
+    ("UPSTREAM_PORT", "8080"),
+];
 
 fn check(file: &Path) -> Finished {
     run(
-        command()
-            .env(SERVER.0, SERVER.1)
-            .args(["check", "-c"])
-            .arg(file),
+        command().envs(VARIABLES).args(["check", "-c"]).arg(file),
         b"",
     )
 }
@@ -99,7 +103,7 @@ pub(crate) fn start_with_a_bad_file() {
     let (file, places) = three_mistakes(&dir);
     let mut start = command();
     start
-        .env(SERVER.0, SERVER.1)
+        .envs(VARIABLES)
         .args(["start", "--cores", "none:1", "-c"])
         .arg(file);
     let finished = run(&mut start, b"");

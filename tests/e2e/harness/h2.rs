@@ -213,13 +213,9 @@ impl Pending {
     /// Waits for the head of the answer.
     pub(crate) fn head(self) -> Result<Incoming, h2::Error> {
         let (head, body) = wait("an answer", self.0)?.into_parts();
-        let headers = head.headers.iter().map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (name.as_str().to_owned(), value)
-        });
         Ok(Incoming {
             status: head.status.as_u16(),
-            headers: headers.collect(),
+            headers: fields(&head.headers),
             body,
         })
     }
@@ -279,6 +275,24 @@ impl Incoming {
         }
         Ok(piece)
     }
+
+    /// What comes behind the body, once its end has come.
+    ///
+    /// # Errors
+    /// The stream was reset, or the connection broke.
+    pub(crate) fn trailers(&mut self) -> Result<Vec<(String, String)>, h2::Error> {
+        let body = &mut self.body;
+        let trailers = wait("trailers", poll_fn(|context| body.poll_trailers(context)))?;
+        Ok(trailers.as_ref().map(fields).unwrap_or_default())
+    }
+}
+
+fn fields(headers: &http::HeaderMap) -> Vec<(String, String)> {
+    let fields = headers.iter().map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (name.as_str().to_owned(), value)
+    });
+    fields.collect()
 }
 
 /// What comes of an answer.

@@ -112,6 +112,12 @@ impl Site {
         self
     }
 
+    /// With a cluster, for bindings that are given in full.
+    pub(crate) fn kafka(mut self) -> Self {
+        self.kafka = true;
+        self
+    }
+
     /// With an echo server behind the http server, under this path.
     pub(crate) fn echo(self, path: &str, roles: &str) -> Self {
         self.guarded_route(path, roles, "north_echo_server")
