@@ -218,6 +218,8 @@ on_both_brokers! {
             calls_go_through_kafka_and_back;
         grpc_fetch:
             records_are_messages_that_say_where_to_go_on;
+        grpc_volume:
+            a_caller_that_takes_its_time_gets_everything;
     }
     own: {
         outage:
@@ -293,6 +295,11 @@ with_programs! {
         grpc_fetch:
             three_hundred_records_are_taken_in_pieces,
             a_browser_reads_the_records;
+        grpc_volume:
+            long_streams_make_the_loop,
+            large_messages_make_the_loop_or_are_refused,
+            thousands_of_slow_calls_are_all_answered,
+            more_streams_than_there_is_room_for_end_nevertheless;
         grpc_crash:
             a_killed_gateway_leaves_no_call_without_an_end,
             two_gateways_share_the_calls_and_one_takes_over,

@@ -9,16 +9,22 @@ use std::time::{Duration, Instant};
 
 const BOTH: [Language; 2] = [Language::Python, Language::Go];
 
-/// A gateway with both halves before a service that runs.
-struct Running {
+/// A gateway with both halves before a service.
+pub(crate) struct Running {
     service: Service,
     topics: Loop,
     gateway: Gateway,
 }
 
 impl Running {
-    fn new(env: &Env, service: Service) -> Self {
-        let topics = Loop::new(env, 3, service.port());
+    /// Over topics of three partitions.
+    pub(crate) fn new(env: &Env, service: Service) -> Self {
+        Self::over(env, service, 3)
+    }
+
+    /// Over topics of so many partitions.
+    pub(crate) fn over(env: &Env, service: Service, partitions: i32) -> Self {
+        let topics = Loop::new(env, partitions, service.port());
         let gateway = env.site(&topics.site());
         // A call whose partition changes hands is made again, and nothing here is about that.
         await_settled(&[&gateway]);
@@ -30,7 +36,7 @@ impl Running {
     }
 
     #[track_caller]
-    fn call(&self, client: Language, arguments: &[&str]) -> Value {
+    pub(crate) fn call(&self, client: Language, arguments: &[&str]) -> Value {
         client.client(self.gateway.address(), arguments)
     }
 }

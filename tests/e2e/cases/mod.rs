@@ -19,6 +19,7 @@ pub(crate) mod grpc_fetch;
 pub(crate) mod grpc_foreign;
 pub(crate) mod grpc_kafka;
 pub(crate) mod grpc_proxy;
+pub(crate) mod grpc_volume;
 pub(crate) mod grpc_web;
 pub(crate) mod http2;
 pub(crate) mod http_proxy;
