@@ -194,8 +194,10 @@ pub(crate) fn a_correlation_id_is_zilla_s(env: &Env) {
         ("zilla:correlation-id", VECTOR_ID),
         ("meta:idempotency-key", VECTOR_KEY),
     ];
-    assert_eq!(log[0].record.shown(), expected);
-    assert_eq!(log[1].record.shown(), expected);
+    for found in &log {
+        // Behind them, which of those who come with the key it is of.
+        assert_eq!(found.record.shown()[..expected.len()], expected);
+    }
     let end = Record::default().header("zilla:status", "0");
     reply(env, "responses", VECTOR_ID, &[message("done"), end]);
     call.end().expect_texts(&["done"]);
