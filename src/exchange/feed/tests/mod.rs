@@ -32,6 +32,8 @@ type Plain = (&'static str, &'static str, &'static str);
 #[derive(Clone, Debug, Default)]
 struct Log {
     start: usize,
+    /// Where it began before: who reads it from its beginning may have begun there.
+    earlier_starts: Vec<usize>,
     records: Vec<Plain>,
     /// How many logs this partition had before.
     generation: usize,

@@ -136,6 +136,7 @@ impl World {
             }
             Step::MoveStart(partition, by) => {
                 let log = &mut self.kafka.logs[partition % partitions];
+                log.earlier_starts.push(log.start);
                 log.start = (log.start + by).min(log.end());
                 self.is_disturbed = true;
             }
@@ -290,7 +291,9 @@ impl World {
             offset >= seen.next || seen.may_restart
         } else {
             let first = |from| next_wanted(log, &client.selection, from);
-            let restarts = [start, client.cold_from].map(first);
+            let earlier = log.earlier_starts.iter().copied();
+            let restarts = earlier.chain([start, client.cold_from]).map(first);
+            let restarts: Vec<_> = restarts.collect();
             // A start that has moved on since: what was skipped is gone.
             let skipped = first(seen.next).is_some_and(|next| next < offset)
                 && (seen.next..offset).all(|number| {
